@@ -1,0 +1,7 @@
+//! RingMQ's storage engine: one shard's CommitLog, its index, its cache and its snapshots.
+#![deny(unsafe_code)]
+
+pub mod disk;
+pub mod position;
+pub mod runtime;
+pub mod state_machine;

@@ -1,0 +1,243 @@
+//! Encoding a batch.
+
+use super::{
+    BATCH_HEADER_BYTES, BatchError, Compression, Envelope, FLAG_SPARSE, FLAG_TAGS,
+    header::content_checksum, key_hash, tags_code, varint,
+};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_KEYS_MAX, BATCH_RECORDS_MAX, PROPERTIES_BYTES_MAX};
+
+/// What holds for the whole batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BatchOptions {
+    pub compression: Compression,
+    /// 0: not idempotent.
+    pub producer_id: u64,
+    pub producer_epoch: u32,
+    /// Sequence of the first record.
+    pub base_sequence: u32,
+}
+
+/// One message to encode.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    pub born_time_ms: i64,
+    /// Each without spaces.
+    pub keys: &'a [&'a str],
+    /// Empty: none.
+    pub tag: &'a str,
+    pub properties: &'a [(&'a str, &'a str)],
+    pub envelope: Option<Envelope<'a>>,
+    pub body: &'a [u8],
+}
+
+/// Collects records and encodes them. Reusable after [`Self::finish`].
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    records: Vec<u8>,
+    scratch: Vec<u8>,
+    tags_codes: Vec<u32>,
+    key_hashes: Vec<(u32, u32)>,
+    born_time_ms: i64,
+    last_offset_delta: u32,
+    sparse: bool,
+}
+
+impl BatchBuilder {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Records so far.
+    pub fn len(&self) -> usize {
+        self.tags_codes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tags_codes.is_empty()
+    }
+
+    /// Size of the batch if finished now without compression.
+    pub fn encoded_bytes(&self) -> usize {
+        BATCH_HEADER_BYTES + 4 * self.len() + 8 * self.key_hashes.len() + self.records.len()
+    }
+
+    /// Adds a record behind the last one.
+    pub fn push(&mut self, record: &Record<'_>) -> Result<(), BatchError> {
+        let delta = if self.is_empty() {
+            0
+        } else {
+            self.last_offset_delta + 1
+        };
+        self.push_at(delta, record)
+    }
+
+    /// Adds a record with a gap before it: for brokers that filtered records out. On an error nothing was added.
+    pub fn push_at(&mut self, offset_delta: u32, record: &Record<'_>) -> Result<(), BatchError> {
+        check_carryable(record)?;
+        if !self.is_empty() && offset_delta <= self.last_offset_delta {
+            return Err(BatchError::Record {
+                record: self.len(),
+                what: "offset deltas must rise",
+            });
+        }
+        if offset_delta as usize >= BATCH_RECORDS_MAX {
+            return Err(BatchError::TooLarge {
+                bytes: offset_delta as usize,
+                limit: BATCH_RECORDS_MAX,
+            });
+        }
+        let first = self.is_empty();
+        let born_base = if first {
+            record.born_time_ms
+        } else {
+            self.born_time_ms
+        };
+        self.encode(offset_delta, born_base, record);
+        let added = self.scratch.len() + 10 + 4 + 8 * record.keys.len();
+        let bytes = self.encoded_bytes() + added;
+        if bytes > BATCH_BYTES_MAX || self.key_hashes.len() + record.keys.len() > BATCH_KEYS_MAX {
+            return Err(BatchError::TooLarge {
+                bytes,
+                limit: BATCH_BYTES_MAX,
+            });
+        }
+        let index = self.len() as u32;
+        self.born_time_ms = born_base;
+        self.sparse |= offset_delta != index;
+        self.last_offset_delta = offset_delta;
+        varint::put_bytes(&mut self.records, &self.scratch);
+        self.tags_codes.push(tags_code(record.tag));
+        self.key_hashes
+            .extend(record.keys.iter().map(|key| (index, key_hash(key))));
+        Ok(())
+    }
+
+    /// Encodes and empties the builder.
+    ///
+    /// # Panics
+    /// If it has no records.
+    pub fn finish(&mut self, options: &BatchOptions) -> Result<Vec<u8>, BatchError> {
+        assert!(!self.is_empty(), "a batch has at least one record");
+        let tagged = self.tags_codes.iter().any(|code| *code != 0);
+        let mut flags = if tagged { FLAG_TAGS } else { 0 };
+        flags |= if self.sparse { FLAG_SPARSE } else { 0 };
+        let failed = |e: std::io::Error| BatchError::Compression(e.to_string());
+        let compressed = match options.compression {
+            Compression::None => None,
+            Compression::Lz4 => Some(lz4_flex::block::compress(&self.records)),
+            Compression::Zstd => Some(zstd::bulk::compress(&self.records, 0).map_err(failed)?),
+        };
+        // Incompressible records go out as they are: smaller, and no work for readers.
+        let compressed = compressed.filter(|bytes| bytes.len() < self.records.len());
+        let compression = if compressed.is_some() {
+            options.compression
+        } else {
+            Compression::None
+        };
+        let section = compressed.as_deref().unwrap_or(&self.records);
+
+        let mut out = Vec::with_capacity(self.encoded_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&[1, compression as u8]);
+        out.extend_from_slice(&flags.to_le_bytes());
+        out.extend_from_slice(&[0; 28]); // placement and checksum
+        out.extend_from_slice(&(self.tags_codes.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.last_offset_delta.to_le_bytes());
+        out.extend_from_slice(&(self.records.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.born_time_ms.to_le_bytes());
+        out.extend_from_slice(&options.producer_id.to_le_bytes());
+        out.extend_from_slice(&options.producer_epoch.to_le_bytes());
+        out.extend_from_slice(&options.base_sequence.to_le_bytes());
+        out.extend_from_slice(&(self.key_hashes.len() as u32).to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        debug_assert_eq!(out.len(), BATCH_HEADER_BYTES);
+        if tagged {
+            self.tags_codes
+                .iter()
+                .for_each(|code| out.extend_from_slice(&code.to_le_bytes()));
+        }
+        for (index, hash) in &self.key_hashes {
+            out.extend_from_slice(&index.to_le_bytes());
+            out.extend_from_slice(&hash.to_le_bytes());
+        }
+        out.extend_from_slice(section);
+        let batch_bytes = out.len() as u32;
+        out[0..4].copy_from_slice(&batch_bytes.to_le_bytes());
+        let sum = content_checksum(&out);
+        out[32..36].copy_from_slice(&sum.to_le_bytes());
+        self.clear();
+        Ok(out)
+    }
+
+    fn clear(&mut self) {
+        self.records.clear();
+        self.tags_codes.clear();
+        self.key_hashes.clear();
+        self.sparse = false;
+        self.last_offset_delta = 0;
+    }
+
+    /// Encodes one record, without its length, into `scratch`.
+    fn encode(&mut self, offset_delta: u32, born_base_ms: i64, record: &Record<'_>) {
+        let out = &mut self.scratch;
+        out.clear();
+        out.push(u8::from(record.envelope.is_some()));
+        varint::put(out, u64::from(offset_delta));
+        varint::put(
+            out,
+            varint::zigzag(record.born_time_ms.wrapping_sub(born_base_ms)),
+        );
+        let keys_bytes = record.keys.iter().map(|k| k.len()).sum::<usize>()
+            + record.keys.len().saturating_sub(1);
+        varint::put(out, keys_bytes as u64);
+        for (index, key) in record.keys.iter().enumerate() {
+            if index > 0 {
+                out.push(b' ');
+            }
+            out.extend_from_slice(key.as_bytes());
+        }
+        varint::put_bytes(out, record.tag.as_bytes());
+        let mut pairs = Vec::new();
+        for (name, value) in record.properties {
+            varint::put_bytes(&mut pairs, name.as_bytes());
+            varint::put_bytes(&mut pairs, value.as_bytes());
+        }
+        varint::put_bytes(out, &pairs);
+        if let Some(envelope) = &record.envelope {
+            let mut encoded = Vec::new();
+            envelope.encode(&mut encoded);
+            varint::put_bytes(out, &encoded);
+        }
+        out.extend_from_slice(record.body);
+    }
+}
+
+/// Refuses what a RocketMQ client could not be given: see `docs/formats.md`.
+fn check_carryable(record: &Record<'_>) -> Result<(), BatchError> {
+    let refuse = |what| Err(BatchError::NotCarryable(what));
+    let separators = |text: &str| text.contains(['\u{1}', '\u{2}']);
+    let mut bytes = 0;
+    for key in record.keys {
+        if key.is_empty() || key.contains(' ') || separators(key) {
+            return refuse("a key is empty or holds a space, U+0001 or U+0002");
+        }
+        bytes += key.len() + 1;
+    }
+    if separators(record.tag) || record.tag.contains("||") {
+        return refuse("the tag holds U+0001, U+0002 or ||");
+    }
+    bytes += record.tag.len();
+    for (name, value) in record.properties {
+        if name.is_empty() || value.is_empty() {
+            return refuse("a property has an empty name or value");
+        }
+        if separators(name) || separators(value) {
+            return refuse("a property holds U+0001 or U+0002");
+        }
+        bytes += name.len() + value.len() + 2;
+    }
+    if bytes > PROPERTIES_BYTES_MAX {
+        return refuse("keys, tag and properties are over 32,767 bytes");
+    }
+    Ok(())
+}
