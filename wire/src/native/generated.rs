@@ -458,7 +458,6 @@ impl ::core::fmt::Debug for HelloRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct HelloRequestT {
   pub version_min: u16,
@@ -760,7 +759,6 @@ impl ::core::fmt::Debug for HelloResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct HelloResponseT {
   pub version: u16,
@@ -901,7 +899,6 @@ impl ::core::fmt::Debug for PingRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct PingRequestT {
 }
@@ -1002,7 +999,6 @@ impl ::core::fmt::Debug for PingResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct PingResponseT {
 }
@@ -1239,7 +1235,6 @@ impl ::core::fmt::Debug for ErrorResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorResponseT {
   pub code: u16,
@@ -1451,7 +1446,6 @@ impl ::core::fmt::Debug for ProduceRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProduceRequestT {
   pub topic: alloc::string::String,
@@ -1648,7 +1642,6 @@ impl ::core::fmt::Debug for ProduceResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProduceResponseT {
   pub base_offset: u64,
@@ -1888,7 +1881,6 @@ impl ::core::fmt::Debug for FetchAdd<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchAddT {
   pub slot: u32,
@@ -2059,7 +2051,6 @@ impl ::core::fmt::Debug for FetchSeek<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchSeekT {
   pub slot: u32,
@@ -2369,7 +2360,6 @@ impl ::core::fmt::Debug for FetchRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchRequestT {
   pub session: u32,
@@ -2559,7 +2549,6 @@ impl ::core::fmt::Debug for FetchedBatch<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchedBatchT {
   pub position: u64,
@@ -2806,7 +2795,6 @@ impl ::core::fmt::Debug for FetchedQueue<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchedQueueT {
   pub slot: u32,
@@ -2980,7 +2968,6 @@ impl ::core::fmt::Debug for FetchResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchResponseT {
   pub session: u32,
@@ -3267,7 +3254,6 @@ impl ::core::fmt::Debug for MessageQueryRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct MessageQueryRequestT {
   pub by: MessageQueryBy,
@@ -3506,7 +3492,6 @@ impl ::core::fmt::Debug for FoundMessage<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct FoundMessageT {
   pub topic: Option<alloc::string::String>,
@@ -3651,7 +3636,6 @@ impl ::core::fmt::Debug for MessageQueryResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct MessageQueryResponseT {
   pub messages: Option<alloc::vec::Vec<FoundMessageT>>,
@@ -3835,7 +3819,6 @@ impl ::core::fmt::Debug for TopicSettings<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicSettingsT {
   pub retention_ms: i64,
@@ -4094,7 +4077,6 @@ impl ::core::fmt::Debug for TopicRecord<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicRecordT {
   pub name: alloc::string::String,
@@ -4273,7 +4255,6 @@ impl ::core::fmt::Debug for TopicCreateRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicCreateRequestT {
   pub topic: alloc::boxed::Box<TopicRecordT>,
@@ -4426,7 +4407,6 @@ impl ::core::fmt::Debug for TopicCreateResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicCreateResponseT {
   pub topic: Option<alloc::boxed::Box<TopicRecordT>>,
@@ -4601,7 +4581,6 @@ impl ::core::fmt::Debug for TopicUpdateRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicUpdateRequestT {
   pub name: alloc::string::String,
@@ -4741,7 +4720,6 @@ impl ::core::fmt::Debug for TopicUpdateResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicUpdateResponseT {
   pub topic: Option<alloc::boxed::Box<TopicRecordT>>,
@@ -4910,7 +4888,6 @@ impl ::core::fmt::Debug for TopicDeleteRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicDeleteRequestT {
   pub name: alloc::string::String,
@@ -5046,7 +5023,6 @@ impl ::core::fmt::Debug for TopicDeleteResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicDeleteResponseT {
   pub existed: bool,
@@ -5151,7 +5127,6 @@ impl ::core::fmt::Debug for TopicListRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicListRequestT {
 }
@@ -5274,7 +5249,6 @@ impl ::core::fmt::Debug for TopicListResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicListResponseT {
   pub topics: Option<alloc::vec::Vec<TopicRecordT>>,
@@ -5477,7 +5451,6 @@ impl ::core::fmt::Debug for QueueState<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueStateT {
   pub queue: u32,
@@ -5622,7 +5595,6 @@ impl ::core::fmt::Debug for TopicDescribeRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicDescribeRequestT {
   pub name: alloc::string::String,
@@ -5773,7 +5745,6 @@ impl ::core::fmt::Debug for TopicDescribeResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicDescribeResponseT {
   pub topic: Option<alloc::boxed::Box<TopicRecordT>>,
@@ -5969,7 +5940,6 @@ impl ::core::fmt::Debug for OffsetQueryRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetQueryRequestT {
   pub topic: alloc::string::String,
@@ -6149,7 +6119,6 @@ impl ::core::fmt::Debug for QueueOffset<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueOffsetT {
   pub queue: u32,
@@ -6284,7 +6253,6 @@ impl ::core::fmt::Debug for OffsetQueryResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetQueryResponseT {
   pub offsets: Option<alloc::vec::Vec<QueueOffsetT>>,
@@ -6472,7 +6440,6 @@ impl ::core::fmt::Debug for OffsetCommit<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetCommitT {
   pub topic: alloc::string::String,
@@ -6658,7 +6625,6 @@ impl ::core::fmt::Debug for OffsetCommitRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetCommitRequestT {
   pub group: alloc::string::String,
@@ -6800,7 +6766,6 @@ impl ::core::fmt::Debug for OffsetCommitResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetCommitResponseT {
   pub errors: Option<alloc::vec::Vec<u16>>,
@@ -6975,7 +6940,6 @@ impl ::core::fmt::Debug for OffsetFetchRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetFetchRequestT {
   pub group: alloc::string::String,
@@ -7173,7 +7137,6 @@ impl ::core::fmt::Debug for CommittedOffset<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommittedOffsetT {
   pub queue: u32,
@@ -7312,7 +7275,6 @@ impl ::core::fmt::Debug for OffsetFetchResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetFetchResponseT {
   pub offsets: Option<alloc::vec::Vec<CommittedOffsetT>>,
@@ -7458,7 +7420,6 @@ impl ::core::fmt::Debug for OffsetReset<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetResetT {
   pub queue: u32,
@@ -7654,7 +7615,6 @@ impl ::core::fmt::Debug for OffsetResetRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetResetRequestT {
   pub group: alloc::string::String,
@@ -7801,7 +7761,6 @@ impl ::core::fmt::Debug for OffsetResetResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetResetResponseT {
   pub errors: Option<alloc::vec::Vec<u16>>,
@@ -7953,7 +7912,6 @@ impl ::core::fmt::Debug for Subscription<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct SubscriptionT {
   pub topic: alloc::string::String,
@@ -8152,7 +8110,6 @@ impl ::core::fmt::Debug for GroupMember<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupMemberT {
   pub member: alloc::string::String,
@@ -8382,7 +8339,6 @@ impl ::core::fmt::Debug for GroupJoinRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupJoinRequestT {
   pub group: alloc::string::String,
@@ -8552,7 +8508,6 @@ impl ::core::fmt::Debug for GroupJoinResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupJoinResponseT {
   pub version: u64,
@@ -8710,7 +8665,6 @@ impl ::core::fmt::Debug for GroupHeartbeatRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupHeartbeatRequestT {
   pub group: alloc::string::String,
@@ -8845,7 +8799,6 @@ impl ::core::fmt::Debug for GroupHeartbeatResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupHeartbeatResponseT {
   pub version: u64,
@@ -8997,7 +8950,6 @@ impl ::core::fmt::Debug for GroupLeaveRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupLeaveRequestT {
   pub group: alloc::string::String,
@@ -9112,7 +9064,6 @@ impl ::core::fmt::Debug for GroupLeaveResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupLeaveResponseT {
 }
@@ -9323,7 +9274,6 @@ impl ::core::fmt::Debug for LeaseAcquireRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseAcquireRequestT {
   pub group: alloc::string::String,
@@ -9591,7 +9541,6 @@ impl ::core::fmt::Debug for QueueLease<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueLeaseT {
   pub queue: u32,
@@ -9744,7 +9693,6 @@ impl ::core::fmt::Debug for LeaseAcquireResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseAcquireResponseT {
   pub leases: Option<alloc::vec::Vec<QueueLeaseT>>,
@@ -9942,7 +9890,6 @@ impl ::core::fmt::Debug for LeaseReleaseRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseReleaseRequestT {
   pub group: alloc::string::String,
@@ -10092,7 +10039,6 @@ impl ::core::fmt::Debug for LeaseReleaseResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseReleaseResponseT {
   pub errors: Option<alloc::vec::Vec<u16>>,
@@ -10199,7 +10145,6 @@ impl ::core::fmt::Debug for GroupListRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupListRequestT {
 }
@@ -10362,7 +10307,6 @@ impl ::core::fmt::Debug for GroupSummary<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupSummaryT {
   pub group: alloc::string::String,
@@ -10500,7 +10444,6 @@ impl ::core::fmt::Debug for GroupListResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupListResponseT {
   pub groups: Option<alloc::vec::Vec<GroupSummaryT>>,
@@ -10631,7 +10574,6 @@ impl ::core::fmt::Debug for GroupDescribeRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupDescribeRequestT {
   pub group: alloc::string::String,
@@ -10898,7 +10840,6 @@ impl ::core::fmt::Debug for GroupQueue<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupQueueT {
   pub topic: alloc::string::String,
@@ -11098,7 +11039,6 @@ impl ::core::fmt::Debug for GroupDescribeResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupDescribeResponseT {
   pub version: u64,
@@ -11239,7 +11179,6 @@ impl ::core::fmt::Debug for GroupDeleteRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupDeleteRequestT {
   pub group: alloc::string::String,
@@ -11367,7 +11306,6 @@ impl ::core::fmt::Debug for GroupDeleteResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupDeleteResponseT {
   pub existed: bool,
@@ -11496,7 +11434,6 @@ impl ::core::fmt::Debug for TopicShare<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicShareT {
   pub topic: alloc::boxed::Box<TopicRecordT>,
@@ -11872,7 +11809,6 @@ impl ::core::fmt::Debug for ShardRegisterRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardRegisterRequestT {
   pub cluster: alloc::string::String,
@@ -12041,7 +11977,6 @@ impl ::core::fmt::Debug for ShardRegisterResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardRegisterResponseT {
 }
@@ -12242,7 +12177,6 @@ impl ::core::fmt::Debug for ShardHeartbeatRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardHeartbeatRequestT {
   pub shard: alloc::string::String,
@@ -12366,7 +12300,6 @@ impl ::core::fmt::Debug for ShardHeartbeatResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardHeartbeatResponseT {
 }
@@ -12548,7 +12481,6 @@ impl ::core::fmt::Debug for ShardUnregisterRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardUnregisterRequestT {
   pub shard: alloc::string::String,
@@ -12668,7 +12600,6 @@ impl ::core::fmt::Debug for ShardUnregisterResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardUnregisterResponseT {
 }
@@ -12896,7 +12827,6 @@ impl ::core::fmt::Debug for ShardAddress<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardAddressT {
   pub shard: alloc::string::String,
@@ -13116,7 +13046,6 @@ impl ::core::fmt::Debug for TopicRoute<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicRouteT {
   pub topic: alloc::string::String,
@@ -13262,7 +13191,6 @@ impl ::core::fmt::Debug for RouteQueryRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteQueryRequestT {
   pub topics: Option<alloc::vec::Vec<alloc::string::String>>,
@@ -13412,7 +13340,6 @@ impl ::core::fmt::Debug for RouteQueryResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteQueryResponseT {
   pub routes: Option<alloc::vec::Vec<TopicRouteT>>,
@@ -13568,7 +13495,6 @@ impl ::core::fmt::Debug for RouteWatchRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteWatchRequestT {
   pub topics: Option<alloc::vec::Vec<alloc::string::String>>,
@@ -13743,7 +13669,6 @@ impl ::core::fmt::Debug for RouteWatchResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteWatchResponseT {
   pub version: u64,
@@ -13860,7 +13785,6 @@ impl ::core::fmt::Debug for ClusterInfoRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterInfoRequestT {
 }
@@ -14002,7 +13926,6 @@ impl ::core::fmt::Debug for ClusterInfoResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterInfoResponseT {
   pub shards: Option<alloc::vec::Vec<ShardAddressT>>,
@@ -14113,7 +14036,6 @@ impl ::core::fmt::Debug for ClusterTopicsRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterTopicsRequestT {
 }
@@ -14236,7 +14158,6 @@ impl ::core::fmt::Debug for ClusterTopicsResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterTopicsResponseT {
   pub topics: Option<alloc::vec::Vec<TopicRecordT>>,
@@ -14343,7 +14264,6 @@ impl ::core::fmt::Debug for ShardStatusRequest<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardStatusRequestT {
 }
@@ -14698,7 +14618,6 @@ impl ::core::fmt::Debug for ShardStatusResponse<'_> {
       ds.finish()
   }
 }
-#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardStatusResponseT {
   pub shard: Option<alloc::string::String>,
