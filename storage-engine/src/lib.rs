@@ -5,3 +5,4 @@ pub mod disk;
 pub mod position;
 pub mod runtime;
 pub mod state_machine;
+pub mod store;
