@@ -1,0 +1,175 @@
+//! Rules of the house that a program can check, over the whole workspace.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package lies in the workspace")
+        .into()
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// (path from the workspace root, content) of every source file that people wrote.
+fn sources() -> Vec<(String, String)> {
+    let root = root();
+    let mut found = Vec::new();
+    rust_files(&root, &mut found);
+    found
+        .into_iter()
+        .map(|path| {
+            let name = path
+                .strip_prefix(&root)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            (name, text)
+        })
+        .filter(|(name, _)| !name.ends_with("generated.rs"))
+        .collect()
+}
+
+/// Lines of code, without comments and doc comments.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let allowed: &[(&str, &[&str])] = &[
+        ("wire", &[]),
+        ("storage-engine", &["ringmq-wire"]),
+        ("namesrv", &["ringmq-wire"]),
+        ("client", &["ringmq-wire"]),
+        ("client/cli", &["ringmq"]),
+        (
+            "broker",
+            &["ringmq-wire", "ringmq-storage-engine", "ringmq-namesrv"],
+        ),
+    ];
+    for (package, allowed) in allowed {
+        let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
+        let dependencies = manifest.split("[dev-dependencies]").next().unwrap();
+        let ours = dependencies.lines().filter_map(|line| {
+            let name = line.split(['.', ' ', '=']).next().unwrap();
+            (name == "ringmq" || name.starts_with("ringmq-")).then_some(name)
+        });
+        for name in ours {
+            assert!(
+                allowed.contains(&name),
+                "{package} must not depend on {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn glommio_is_named_in_few_places() {
+    let allowed = |name: &str| {
+        name.starts_with("storage-engine/src/disk/glommio")
+            || name.starts_with("storage-engine/src/runtime/glommio")
+            || name.starts_with("broker/src/runtime/")
+            || name == "broker/src/session/connection.rs"
+            || name.contains("/tests/")
+            || name.starts_with("bench/")
+    };
+    for (name, text) in sources().iter().filter(|(name, _)| !allowed(name)) {
+        for (number, line) in code_lines(text) {
+            assert!(
+                !line.contains("glommio::") || line.contains("::glommio::Glommio"),
+                "{name}:{number}: {line}"
+            );
+        }
+    }
+}
+
+/// Decisions take time and randomness as arguments, so that they can be replayed.
+#[test]
+fn pure_parts_have_no_clock_no_randomness_and_no_hash_order() {
+    let pure = [
+        "wire/src/",
+        "storage-engine/src/commitlog/",
+        "storage-engine/src/index/",
+        "storage-engine/src/retention",
+        "broker/src/state/",
+        "namesrv/src/route_table",
+        "namesrv/src/liveness",
+    ];
+    let banned = [
+        "Instant::now",
+        "SystemTime::now",
+        "rand::",
+        "std::fs",
+        "std::net::Tcp",
+        "thread_rng",
+    ];
+    for (name, text) in sources()
+        .iter()
+        .filter(|(name, _)| pure.iter().any(|p| name.starts_with(p)))
+    {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (number, line) in code_lines(code) {
+            for word in banned {
+                assert!(!line.contains(word), "{name}:{number} uses {word}");
+            }
+        }
+    }
+    for (name, text) in sources()
+        .iter()
+        .filter(|(name, _)| name.starts_with("broker/src/state/"))
+    {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (number, line) in code_lines(code) {
+            assert!(
+                !line.contains("std::collections::HashMap") && !line.contains("RandomState"),
+                "{name}:{number}: hash order would differ between replicas"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_have_one_job() {
+    for (name, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= 800, "{name} has {lines} lines: split it");
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let source_file = |name: &str| name.contains("/src/") && !name.contains("fuzz");
+    for (name, text) in sources().iter().filter(|(name, _)| source_file(name)) {
+        assert!(
+            text.starts_with("//!"),
+            "{name} has no module documentation"
+        );
+    }
+}
+
+#[test]
+fn no_word_names_what_it_could_not() {
+    for (name, _) in sources() {
+        let stem = name.rsplit('/').next().unwrap().trim_end_matches(".rs");
+        let vague = [
+            "manager", "helper", "helpers", "util", "utils", "misc", "common",
+        ];
+        assert!(!vague.contains(&stem), "{name}: say what it does");
+    }
+}
