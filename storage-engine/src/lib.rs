@@ -1,8 +1,11 @@
 //! RingMQ's storage engine: one shard's CommitLog, its index, its cache and its snapshots.
 #![deny(unsafe_code)]
 
+pub mod cache;
 pub mod disk;
+pub mod index;
 pub mod position;
+pub mod retention;
 pub mod runtime;
 pub mod state_machine;
 pub mod store;
