@@ -2,7 +2,9 @@
 #![deny(unsafe_code)]
 
 pub mod cache;
+pub mod commitlog;
 pub mod disk;
+mod format;
 pub mod index;
 pub mod position;
 pub mod retention;
