@@ -1,0 +1,178 @@
+//! The route table and the watches behind one lock, and the signals that wake connections.
+//!
+//! The lock is held for one decision at a time, never across an await.
+
+use crate::answers;
+use crate::config::Config;
+use crate::route_table::{Changed, Refusal, RouteLimits, RouteTable};
+use crate::watch::{ConnectionId, WatchError, WatchLimits, Watches};
+use ringmq_wire::native::schema::RouteWatchRequestT;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// Topics in one push: with [`crate::route_table::PLACEMENT_MAX`] shards each they still fit a frame's header.
+const PUSH_TOPICS_MAX: usize = 64;
+/// Topics waiting to be told, over all watchers, as a multiple of the topics there may be.
+const PENDING_TABLES_MAX: usize = 16;
+
+/// Tells a connection that its watch has something to send, or that it was too slow.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    notify: Notify,
+    closed: AtomicBool,
+}
+
+impl Signal {
+    pub(crate) async fn raised(&self) {
+        self.notify.notified().await;
+    }
+    pub(crate) fn raise(&self) {
+        self.notify.notify_one();
+    }
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    table: RouteTable,
+    watches: Watches,
+    signals: BTreeMap<ConnectionId, Arc<Signal>>,
+    checked_ms: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Directory {
+    state: Mutex<State>,
+    started: Instant,
+}
+
+impl Directory {
+    pub(crate) fn new(config: &Config) -> Self {
+        let limits = RouteLimits {
+            shards_max: config.shards_max,
+            topics_max: config.topics_max,
+            absent_retention_ms: config.absent_retention_ms,
+        };
+        let watch_limits = WatchLimits {
+            topics_per_watch_max: config.topics_max,
+            pending_max: config.topics_max.saturating_mul(PENDING_TABLES_MAX),
+        };
+        let state = State {
+            table: RouteTable::new(limits),
+            watches: Watches::new(watch_limits),
+            signals: BTreeMap::new(),
+            checked_ms: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            started: Instant::now(),
+        }
+    }
+
+    /// Performs a change of the table and wakes whom it concerns.
+    pub(crate) fn change(
+        &self,
+        decide: impl FnOnce(&mut RouteTable, u64) -> Result<Changed, Refusal>,
+    ) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        let changed = decide(&mut state.table, self.now_ms())?;
+        state.announce(&changed);
+        Ok(())
+    }
+
+    /// Looks for silent shards. `period_ms` is how often this is called: time far beyond it was lost by this process
+    /// (stopped, suspended), not by the shards, whose heartbeats may still lie unread in the sockets.
+    pub(crate) fn expire(&self, period_ms: u64) {
+        let now_ms = self.now_ms();
+        let mut state = self.lock();
+        let lost_ms = (now_ms - state.checked_ms).saturating_sub(4 * period_ms);
+        if lost_ms > 0 {
+            tracing::warn!(
+                lost_ms,
+                "this process did not run: shards get that much longer to be heard"
+            );
+            state.table.forgive(lost_ms);
+        }
+        state.checked_ms = now_ms;
+        let changed = state.table.expire(now_ms);
+        state.announce(&changed);
+    }
+
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&RouteTable) -> T) -> T {
+        look(&self.lock().table)
+    }
+
+    /// Sets the watch of a connection; its signal is raised at once for the first push.
+    pub(crate) fn watch(
+        &self,
+        connection: ConnectionId,
+        signal: &Arc<Signal>,
+        correlation_id: u64,
+        request: &RouteWatchRequestT,
+    ) -> Result<(), WatchError> {
+        let mut state = self.lock();
+        let State {
+            table,
+            watches,
+            signals,
+            ..
+        } = &mut *state;
+        let topics = request.topics.as_deref().unwrap_or_default();
+        let patterns = request.patterns.as_deref().unwrap_or_default();
+        watches.set(
+            connection,
+            correlation_id,
+            topics,
+            patterns,
+            table.topic_names(),
+        )?;
+        signals.insert(connection, signal.clone());
+        signal.raise();
+        Ok(())
+    }
+
+    pub(crate) fn unwatch(&self, connection: ConnectionId) {
+        let mut state = self.lock();
+        state.watches.remove(connection);
+        state.signals.remove(&connection);
+    }
+
+    /// The next frame for a watcher, and whether more wait.
+    pub(crate) fn next_push(&self, connection: ConnectionId) -> Option<(Vec<u8>, bool)> {
+        let mut state = self.lock();
+        let push = state.watches.take(connection, PUSH_TOPICS_MAX)?;
+        let frame = answers::watch_push(&state.table, push.correlation_id, &push.topics);
+        Some((frame, push.more))
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before anything in it could panic half-way; going on beats stopping.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn announce(&mut self, changed: &Changed) {
+        let noticed = self.watches.notice(changed);
+        for connection in &noticed.wake {
+            if let Some(signal) = self.signals.get(connection) {
+                signal.raise();
+            }
+        }
+        for connection in &noticed.close {
+            if let Some(signal) = self.signals.remove(connection) {
+                signal.closed.store(true, Ordering::Release);
+                signal.raise();
+            }
+        }
+    }
+}
