@@ -1,12 +1,21 @@
 //! RingMQ's broker: one executor a core, one shard a log, one port a shard.
 //!
+//! - [`config`], [`cli`]: what an operator can set, from file, environment and flags.
+//! - [`node`]: what every shard knows of its node; the only way between shards and the control plane.
+//! - [`directory`]: who is in which group, decided in one place, published to all shards.
 //! - [`handler`]: one file a request kind; every protocol translates to these.
 //! - [`shard`]: what one shard owns, as its sessions and handlers see it.
 //! - [`state`]: what a shard's log says, and the decisions on it.
 //! - [`limits`]: every bound of a broker process, in one place.
 #![deny(unsafe_code)]
 
+pub mod address;
+pub mod cli;
+pub mod config;
+pub mod directory;
 pub mod handler;
 pub mod limits;
+pub mod metrics;
+pub mod node;
 pub mod shard;
 pub mod state;
