@@ -148,9 +148,9 @@ section! {
     /// Bounds of what clients may take.
     LimitSettings, "limits." {
         /// Connections of a shard; one more is closed with `Busy`.
-        connections_max: u32 = 10_000, "connections", 16 ..= 1_000_000;
+        connections_max: u32 = 4_096, "connections", 16 ..= 1_000_000;
         /// Request and answer bytes of one connection that may be under way; above it the broker stops reading from it.
-        connection_in_flight_bytes: u64 = 67_108_864, "bytes", 16_777_216 ..= 1_073_741_824;
+        connection_in_flight_bytes: u64 = 33_554_432, "bytes", 33_554_432 ..= 1_073_741_824;
         /// The same for all connections of a shard.
         shard_in_flight_bytes: u64 = 268_435_456, "bytes", 67_108_864 ..= 1_099_511_627_776;
         /// A connection that is silent for longer is closed. Clients send pings.

@@ -5,6 +5,7 @@
 //! Unknown keys of the file and of `--set` are refused by name; unknown `RINGMQ_` variables are only reported, because
 //! Kubernetes invents such names for a service called `ringmq`.
 
+mod derive;
 mod keys;
 mod load;
 mod print;
