@@ -18,6 +18,10 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 mod error;
+#[cfg(target_os = "linux")]
+pub mod glommio;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use error::{DiskError, DiskErrorKind, DiskOperation};
 

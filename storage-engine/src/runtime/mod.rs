@@ -3,6 +3,11 @@
 //! One executor runs on one thread, so futures need not be `Send`. Production uses glommio; tests use a
 //! deterministic executor with virtual time, where every source of time, order and randomness is seeded.
 
+#[cfg(target_os = "linux")]
+pub mod glommio;
+#[cfg(feature = "sim")]
+pub mod sim;
+
 use std::future::Future;
 use std::time::Duration;
 
