@@ -4,6 +4,7 @@
 //! - [`node`]: what every shard knows of its node; the only way between shards and the control plane.
 //! - [`directory`]: who is in which group, decided in one place, published to all shards.
 //! - [`handler`]: one file a request kind; every protocol translates to these.
+//! - [`session`]: connections and the protocols on them.
 //! - [`shard`]: what one shard owns, as its sessions and handlers see it.
 //! - [`state`]: what a shard's log says, and the decisions on it.
 //! - [`limits`]: every bound of a broker process, in one place.
@@ -17,5 +18,6 @@ pub mod handler;
 pub mod limits;
 pub mod metrics;
 pub mod node;
+pub mod session;
 pub mod shard;
 pub mod state;

@@ -2,6 +2,8 @@
 //!
 //! Lives on one executor and never leaves it; a clone is a pointer.
 
+pub mod fetch;
+
 use crate::limits::Limits;
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use std::marker::PhantomData;

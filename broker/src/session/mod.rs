@@ -1,0 +1,11 @@
+//! Connections: bytes in, requests out; answers in, bytes out.
+//!
+//! - [`opening`], [`inbox`], [`native`]: what arrives, as a state machine without IO.
+//! - [`budget`]: bounded bytes, with waiting.
+
+pub mod budget;
+pub mod inbox;
+pub mod native;
+#[cfg(test)]
+mod native_tests;
+pub mod opening;
