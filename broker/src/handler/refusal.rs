@@ -1,5 +1,8 @@
 //! A request that is answered with an error.
 
+use crate::node::ControlError;
+use crate::state::Refuse;
+use ringmq_storage_engine::store::{AppendError, LogStopped, ReadError};
 use ringmq_wire::{codes::ErrorCode, native::schema::ErrorResponseT};
 
 /// What goes into an `ErrorResponse`. Fields that a code does not use stay 0.
@@ -42,14 +45,100 @@ impl Refusal {
 
     /// The table on the wire.
     pub fn to_response(&self) -> ErrorResponseT {
-        let mut table = ErrorResponseT::default();
-        table.code = self.code.number();
-        table.message = Some(self.message.clone());
-        table.retry_after_ms = self.retry_after_ms;
-        table.position = self.position;
-        table.next_offset = self.next_offset;
-        table.epoch = self.epoch;
-        table.sequence = self.sequence;
-        table
+        ErrorResponseT {
+            code: self.code.number(),
+            message: Some(self.message.clone()),
+            retry_after_ms: self.retry_after_ms,
+            position: self.position,
+            next_offset: self.next_offset,
+            epoch: self.epoch,
+            sequence: self.sequence,
+        }
     }
 }
+
+impl From<Refuse> for Refusal {
+    fn from(refuse: Refuse) -> Self {
+        Self {
+            epoch: refuse.epoch,
+            sequence: refuse.sequence,
+            ..Self::new(refuse.code, refuse.message)
+        }
+    }
+}
+
+impl From<LogStopped> for Refusal {
+    fn from(stopped: LogStopped) -> Self {
+        let code = match stopped {
+            LogStopped::Failed(_) => ErrorCode::LogFailed,
+            LogStopped::ReadOnly(_) => ErrorCode::ReadOnly,
+            LogStopped::Stopped => ErrorCode::Stopping,
+        };
+        Self::new(code, stopped.to_string())
+    }
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        let message = error.to_string();
+        match error {
+            AppendError::Busy => Self::busy(message, BUSY_RETRY_MS),
+            AppendError::NoSpace => Self {
+                retry_after_ms: NO_SPACE_RETRY_MS,
+                ..Self::new(ErrorCode::NoSpace, message)
+            },
+            AppendError::Failed(stopped) | AppendError::ReadOnly(stopped) => stopped.into(),
+            AppendError::TooLarge { .. } => Self::new(ErrorCode::MessageTooLarge, message),
+            AppendError::Stopping => Self::new(ErrorCode::Stopping, message),
+        }
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReadError::OffsetOutOfRange {
+                offset,
+                min,
+                visible,
+            } => Self {
+                // The nearest offset that can be read.
+                next_offset: if offset < min { min.0 } else { visible.0 },
+                ..Self::new(ErrorCode::OffsetOutOfRange, message)
+            },
+            ReadError::Corrupt {
+                position,
+                next_readable,
+            } => Self {
+                position: position.0,
+                next_offset: next_readable.0,
+                ..Self::new(ErrorCode::Corrupt, message)
+            },
+            ReadError::QueueNotFound(_) => {
+                Self::new(ErrorCode::TopicNotFound, "the topic was deleted")
+            }
+            ReadError::PositionNotFound(_) => Self::new(ErrorCode::MessageNotFound, message),
+            ReadError::Disk(_) => Self::new(ErrorCode::Internal, message),
+        }
+    }
+}
+
+impl From<ControlError> for Refusal {
+    fn from(error: ControlError) -> Self {
+        let retry_after_ms = if error.code == ErrorCode::Busy {
+            BUSY_RETRY_MS
+        } else {
+            0
+        };
+        Self {
+            retry_after_ms,
+            ..Self::new(error.code, error.message)
+        }
+    }
+}
+
+/// Advice with `Busy`: the disk frees megabytes in this time.
+const BUSY_RETRY_MS: u32 = 20;
+/// Advice with `NoSpace`: retention looks for space every ten seconds.
+const NO_SPACE_RETRY_MS: u32 = 5_000;

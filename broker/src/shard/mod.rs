@@ -1,24 +1,40 @@
 //! One shard as its sessions and handlers see it.
 //!
-//! Lives on one executor and never leaves it; a clone is a pointer.
+//! Lives on one executor and never leaves it; a clone is a pointer. Interior borrows last for one call and never
+//! over an await, so whatever runs on the executor may call in at any time.
 
+mod counters;
 pub mod fetch;
 
-use crate::limits::Limits;
-use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
-use std::marker::PhantomData;
-use std::rc::Rc;
+pub use counters::Counters;
 
-/// What a shard is called, fixed for its life.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardIdentity {
+use crate::limits::Limits;
+use crate::node::NodeHandle;
+use crate::session::budget::Budget;
+use crate::state::ShardState;
+use crate::state::leases::Deadlines;
+use fetch::FetchRegistry;
+use ringmq_storage_engine::disk::Disk;
+use ringmq_storage_engine::position::{QueueHandle, QueueOffset};
+use ringmq_storage_engine::runtime::Runtime;
+use ringmq_storage_engine::store::Store;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a shard is and what it was told, fixed for its life.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShardSettings {
     pub cluster: String,
     /// Node name.
     pub node: String,
     /// Number within the node.
-    pub index: u32,
+    pub index: usize,
     /// `sNN-node`.
     pub name: String,
+    /// The broker's own retention; a topic's may only be shorter. `None`: by space alone.
+    pub retention_ms: Option<i64>,
+    pub limits: Limits,
 }
 
 /// A cheap handle.
@@ -27,10 +43,19 @@ pub struct Shard<D: Disk, R: Runtime> {
 }
 
 struct Inner<D: Disk, R: Runtime> {
-    identity: ShardIdentity,
+    settings: ShardSettings,
+    store: Store<D, R, ShardState>,
     runtime: R,
-    limits: Limits,
-    disk: PhantomData<D>,
+    node: NodeHandle,
+    fetch: Rc<RefCell<FetchRegistry>>,
+    leases: RefCell<Deadlines>,
+    /// Bytes of requests that are read and not answered.
+    received: Budget,
+    /// Bytes of answers that are not sent, and what they pin.
+    unsent: Budget,
+    counters: Counters,
+    writable: Cell<bool>,
+    stopping: Cell<bool>,
 }
 
 impl<D: Disk, R: Runtime> Clone for Shard<D, R> {
@@ -41,43 +66,138 @@ impl<D: Disk, R: Runtime> Clone for Shard<D, R> {
     }
 }
 
-impl ShardIdentity {
-    pub fn new(cluster: &str, node: &str, index: u32) -> Self {
+impl ShardSettings {
+    /// Shard `index` of `node`.
+    pub fn new(cluster: &str, node: &str, index: usize, limits: Limits) -> Self {
         Self {
             cluster: cluster.to_owned(),
             node: node.to_owned(),
             index,
-            name: format!("s{index:02}-{node}"),
+            name: crate::node::shard_name(index, node),
+            retention_ms: None,
+            limits,
         }
     }
 }
 
 impl<D: Disk, R: Runtime> Shard<D, R> {
-    pub fn new(identity: ShardIdentity, runtime: R, limits: Limits) -> Self {
+    /// `store` is open; from here on its visible messages feed the fetch sessions.
+    pub fn new(
+        settings: ShardSettings,
+        store: Store<D, R, ShardState>,
+        runtime: R,
+        node: NodeHandle,
+    ) -> Self {
+        let limits = settings.limits;
+        let fetch = Rc::new(RefCell::new(FetchRegistry::new(limits.fetch_slots_max)));
+        let registry = Rc::clone(&fetch);
+        store.on_visible(Rc::new(move |queues: &[QueueHandle]| {
+            registry.borrow_mut().wake(queues);
+        }));
+        let now = runtime.now();
         Self {
             inner: Rc::new(Inner {
-                identity,
+                settings,
+                store,
                 runtime,
-                limits,
-                disk: PhantomData,
+                node,
+                fetch,
+                leases: RefCell::new(Deadlines::new(now)),
+                received: Budget::new(limits.shard_bytes_max / 2),
+                unsent: Budget::new(limits.shard_bytes_max / 2),
+                counters: Counters::default(),
+                writable: Cell::new(true),
+                stopping: Cell::new(false),
             }),
         }
     }
 
-    pub fn identity(&self) -> &ShardIdentity {
-        &self.inner.identity
+    pub fn settings(&self) -> &ShardSettings {
+        &self.inner.settings
     }
 
     /// `sNN-node`.
     pub fn name(&self) -> &str {
-        &self.inner.identity.name
+        &self.inner.settings.name
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.inner.settings.limits
+    }
+
+    pub fn store(&self) -> &Store<D, R, ShardState> {
+        &self.inner.store
     }
 
     pub fn runtime(&self) -> &R {
         &self.inner.runtime
     }
 
-    pub fn limits(&self) -> &Limits {
-        &self.inner.limits
+    /// Monotonic time.
+    pub fn now(&self) -> Duration {
+        self.inner.runtime.now()
+    }
+
+    /// The node and, through it, the other shards.
+    pub fn node(&self) -> &NodeHandle {
+        &self.inner.node
+    }
+
+    /// Looks at the state. An answer that exposes it waits until durable passes what was appended by then.
+    pub fn with_state<T>(&self, look: impl FnOnce(&ShardState) -> T) -> T {
+        self.inner.store.with_state(look)
+    }
+
+    /// When leases run out: in memory only, beside the grants in the state.
+    pub fn with_leases<T>(&self, use_it: impl FnOnce(&mut Deadlines) -> T) -> T {
+        use_it(&mut self.inner.leases.borrow_mut())
+    }
+
+    /// The fetch sessions of this shard's connections.
+    pub fn with_fetch<T>(&self, use_it: impl FnOnce(&mut FetchRegistry) -> T) -> T {
+        use_it(&mut self.inner.fetch.borrow_mut())
+    }
+
+    /// These queues are gone: their readers are told so. To be called when a topic was removed.
+    pub fn queues_removed(&self, queues: &[QueueHandle]) {
+        self.with_fetch(|fetch| fetch.wake(queues));
+    }
+
+    /// End of what consumers may read of a queue; 0 for one that is gone, which reading it will tell.
+    pub fn visible_offset(&self, queue: QueueHandle) -> QueueOffset {
+        let visible = self.inner.store.visible_offset(queue);
+        visible.unwrap_or(QueueOffset(0))
+    }
+
+    /// Bytes of requests that are read and not answered.
+    pub fn received_budget(&self) -> &Budget {
+        &self.inner.received
+    }
+
+    /// Bytes of answers that are not sent.
+    pub fn unsent_budget(&self) -> &Budget {
+        &self.inner.unsent
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// Whether new messages are taken; reads go on without.
+    pub fn is_writable(&self) -> bool {
+        self.inner.writable.get()
+    }
+
+    pub fn set_writable(&self, writable: bool) {
+        self.inner.writable.set(writable);
+    }
+
+    /// Whether new requests are refused because the shard ends.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.get()
+    }
+
+    pub fn set_stopping(&self) {
+        self.inner.stopping.set(true);
     }
 }
