@@ -67,13 +67,8 @@ pub enum ShardCommand {
         topic: TopicRecordT,
         reply: Reply<Result<TopicCreateResponseT, ControlError>>,
     },
-    /// The topic of that name, if the shard has a share of it.
-    TopicFind {
-        name: String,
-        reply: Reply<Option<TopicRecordT>>,
-    },
     /// Numbers for `/metrics`.
-    Metrics { reply: Reply<ShardMetrics> },
+    Metrics { reply: Reply<Box<ShardMetrics>> },
     /// What `ShardStatus` answers.
     Status { reply: Reply<ShardStatusResponseT> },
     /// From now on refuse (false) or accept new messages; reads go on.
@@ -124,6 +119,4 @@ pub enum ControlCommand {
         version: u64,
         reply: Reply<()>,
     },
-    /// A share table changed.
-    SharesChanged,
 }

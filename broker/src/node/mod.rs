@@ -14,6 +14,8 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use ringmq_wire::native::schema::{
     GroupJoinResponseT, GroupMemberT, SubscriptionT, TopicCreateResponseT, TopicRecordT,
 };
@@ -88,6 +90,10 @@ struct Inner {
     control: flume::Sender<ControlCommand>,
     directory: RwLock<Arc<DirectorySnapshot>>,
     shares: Vec<Mutex<ShareTable>>,
+    /// Raised with every change of a share table.
+    shares_generation: watch::Sender<u64>,
+    /// Which shards have loaded their topics.
+    loaded: watch::Sender<Vec<bool>>,
     started: Instant,
 }
 
@@ -99,12 +105,15 @@ impl NodeHandle {
     ) -> (Self, flume::Receiver<ControlCommand>) {
         let (control, commands) = flume::bounded(CONTROL_MAILBOX_MAX);
         let shares = shards.iter().map(|_| Mutex::default()).collect();
+        let loaded = watch::Sender::new(vec![false; shards.len()]);
         let inner = Inner {
             identity,
             shards,
             control,
             directory: RwLock::default(),
             shares,
+            shares_generation: watch::Sender::new(0),
+            loaded,
             started: Instant::now(),
         };
         (
@@ -154,20 +163,50 @@ impl NodeHandle {
     /// The shard serves this share from now on: called when the record is durable, and for each topic at start.
     pub fn share_put(&self, shard: usize, topic: TopicRecordT) {
         self.shares(shard).put(topic);
-        self.poke();
+        self.shares_changed();
     }
 
     /// The shard serves the topic no more.
     pub fn share_removed(&self, shard: usize, topic: &str) {
         self.shares(shard).remove(topic);
-        self.poke();
+        self.shares_changed();
     }
 
-    /// The shard has called [`Self::share_put`] for every topic that it found in its log, and serves. It is
-    /// registered with name servers from here on.
+    /// The shard has called [`Self::share_put`] for every topic that it found in its log, and serves. Once all shards
+    /// of the node do, they are registered with name servers.
     pub fn shares_loaded(&self, shard: usize) {
-        self.shares(shard).loaded();
-        self.poke();
+        self.inner.loaded.send_modify(|loaded| loaded[shard] = true);
+    }
+
+    /// Returns when all shards have loaded their topics and serve.
+    pub async fn all_loaded(&self) {
+        let mut loaded = self.inner.loaded.subscribe();
+        // The sender lives in self.
+        let _ = loaded
+            .wait_for(|loaded| loaded.iter().all(|loaded| *loaded))
+            .await;
+    }
+
+    /// Gives or withdraws write permission in the routes, and tells the shards.
+    pub fn set_writable(&self, writable: bool) {
+        for (index, link) in self.inner.shards.iter().enumerate() {
+            self.shares(index).set_writable(writable);
+            // A shard that is too busy to hear it loses its writers a little later, by the routes.
+            let _ = link.mailbox.try_send(ShardCommand::SetWritable(writable));
+        }
+        self.shares_changed();
+    }
+
+    /// Raised with every change of any share table.
+    pub fn shares_generation(&self) -> watch::Receiver<u64> {
+        self.inner.shares_generation.subscribe()
+    }
+
+    /// To be called after a share table was changed in place.
+    pub fn shares_changed(&self) {
+        self.inner
+            .shares_generation
+            .send_modify(|generation| *generation += 1);
     }
 
     /// What the shard registers with name servers.
@@ -295,11 +334,6 @@ impl NodeHandle {
                 flume::TrySendError::Full(_) => ControlError::busy("the node's control task"),
                 flume::TrySendError::Disconnected(_) => ControlError::stopping(),
             })
-    }
-
-    /// Tells the control task that a share table changed. A full mailbox needs no poke: it looks after each command.
-    fn poke(&self) {
-        let _ = self.inner.control.try_send(ControlCommand::SharesChanged);
     }
 }
 

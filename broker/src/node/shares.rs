@@ -108,9 +108,9 @@ impl ShareTable {
         }
     }
 
-    /// What a receiver at `base_version` lacks, at most `max` names of it. `None`: nothing is lacking, or the shard
+    /// What a receiver at `base_version` lacks, about `bytes_max` of it. `None`: nothing is lacking, or the shard
     /// has not loaded its topics. A receiver that is too far behind gets the table from 0.
-    pub fn changes(&self, base_version: u64, max: usize) -> Option<ShareChanges> {
+    pub fn changes(&self, base_version: u64, bytes_max: usize) -> Option<ShareChanges> {
         if !self.loaded || base_version == self.version {
             return None;
         }
@@ -123,14 +123,19 @@ impl ShareTable {
             shares: Vec::new(),
             removed: Vec::new(),
         };
-        for (taken, (version, name)) in self.by_version.range(base_version + 1..).enumerate() {
+        let mut bytes = 0;
+        for (version, name) in self.by_version.range(base_version + 1..) {
             // The rest comes as a change from here, which must be a version that still has complete changes.
-            if taken >= max && *version > self.forgotten {
+            if bytes >= bytes_max && *version > self.forgotten {
                 changes.version = version - 1;
                 break;
             }
+            bytes += 16 + name.len();
             match self.shares.get(name) {
-                Some((_, topic)) => changes.shares.push(topic.clone()),
+                Some((_, topic)) => {
+                    bytes += record_bytes(topic);
+                    changes.shares.push(topic.clone());
+                }
                 // Who starts from nothing has nothing to remove.
                 None if base_version == 0 => {}
                 None => changes.removed.push(name.clone()),
@@ -151,6 +156,12 @@ impl ShareTable {
             self.forgotten = self.forgotten.max(at);
         }
     }
+}
+
+/// About what a record takes on the wire.
+fn record_bytes(topic: &TopicRecordT) -> usize {
+    let placement = topic.placement.iter().flatten();
+    128 + placement.map(|shard| shard.len() + 12).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -249,7 +260,7 @@ mod tests {
             }
             if random(50) == 0 {
                 let which = random(4) as usize;
-                let max = 1 + random(20) as usize;
+                let max = 1 + random(4000) as usize;
                 // The last receiver lags until the end.
                 if which < 3 {
                     receivers[which].catch_up(&table, max);
@@ -262,7 +273,7 @@ mod tests {
             }
         }
         for receiver in &mut receivers {
-            receiver.catch_up(&table, 1000);
+            receiver.catch_up(&table, 100_000);
             assert_eq!(receiver.names, names(&table), "seed {seed}");
             assert_eq!(receiver.writable, table.writable());
         }
