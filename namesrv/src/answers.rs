@@ -17,9 +17,11 @@ const STRING_BYTES: usize = 16;
 pub(crate) type Answer = Result<Vec<u8>, Refusal>;
 
 pub(crate) fn error(kind: u16, correlation_id: u64, refusal: &Refusal) -> Vec<u8> {
-    let mut response = schema::ErrorResponseT::default();
-    response.code = refusal.code.number();
-    response.message = Some(refusal.message.clone());
+    let response = schema::ErrorResponseT {
+        code: refusal.code.number(),
+        message: Some(refusal.message.clone()),
+        ..Default::default()
+    };
     // The kind of an error answer repeats the request's; an unknown one is answered as Hello.
     let kind = Kind::from_number(kind).unwrap_or(Kind::Hello);
     let bits = flags::RESPONSE | flags::ERROR;
@@ -30,9 +32,10 @@ pub(crate) fn route_query(table: &RouteTable, correlation_id: u64, topics: &[Str
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     let (routes, shards, bytes) = routes(table, &names);
     check_size("routes", names.len(), bytes)?;
-    let mut response = schema::RouteQueryResponseT::default();
-    response.routes = Some(routes);
-    response.shards = Some(shards);
+    let response = schema::RouteQueryResponseT {
+        routes: Some(routes),
+        shards: Some(shards),
+    };
     Ok(encode(
         Kind::RouteQuery,
         flags::RESPONSE,
@@ -46,10 +49,11 @@ pub(crate) fn route_query(table: &RouteTable, correlation_id: u64, topics: &[Str
 pub(crate) fn watch_push(table: &RouteTable, correlation_id: u64, topics: &[Arc<str>]) -> Vec<u8> {
     let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
     let (routes, shards, _) = routes(table, &names);
-    let mut response = schema::RouteWatchResponseT::default();
-    response.version = table.version();
-    response.routes = Some(routes);
-    response.shards = Some(shards);
+    let response = schema::RouteWatchResponseT {
+        version: table.version(),
+        routes: Some(routes),
+        shards: Some(shards),
+    };
     let bits = flags::RESPONSE | flags::MORE;
     encode(Kind::RouteWatch, bits, correlation_id, 0, |b| {
         response.pack(b)
@@ -60,9 +64,10 @@ pub(crate) fn cluster_info(table: &RouteTable, correlation_id: u64) -> Answer {
     let shards: Vec<_> = table.live_shards().map(shard_address).collect();
     let bytes = shards.iter().map(address_bytes).sum();
     check_size("shards", shards.len(), bytes)?;
-    let mut response = schema::ClusterInfoResponseT::default();
-    response.shards = Some(shards);
-    response.topics = u32::try_from(table.topic_count()).unwrap_or(u32::MAX);
+    let response = schema::ClusterInfoResponseT {
+        shards: Some(shards),
+        topics: u32::try_from(table.topic_count()).unwrap_or(u32::MAX),
+    };
     Ok(encode(
         Kind::ClusterInfo,
         flags::RESPONSE,
@@ -134,8 +139,10 @@ fn routes(
 }
 
 fn topic_route(topic: &str, route: Option<Route>) -> schema::TopicRouteT {
-    let mut answer = schema::TopicRouteT::default();
-    answer.topic = topic.to_string();
+    let mut answer = schema::TopicRouteT {
+        topic: topic.to_string(),
+        ..Default::default()
+    };
     match route {
         Some(route) => {
             answer.record = Some(Box::new((*route.record).clone()));
@@ -147,14 +154,14 @@ fn topic_route(topic: &str, route: Option<Route>) -> schema::TopicRouteT {
 }
 
 fn shard_address(shard: &Shard) -> schema::ShardAddressT {
-    let mut address = schema::ShardAddressT::default();
-    address.shard = shard.name.to_string();
-    address.node = Some(shard.node.clone());
-    address.cluster = Some(shard.cluster.clone());
-    address.address = shard.address.clone();
-    address.writable = shard.writable;
-    address.epoch = shard.epoch;
-    address
+    schema::ShardAddressT {
+        shard: shard.name.to_string(),
+        node: Some(shard.node.clone()),
+        cluster: Some(shard.cluster.clone()),
+        address: shard.address.clone(),
+        writable: shard.writable,
+        epoch: shard.epoch,
+    }
 }
 
 fn address_bytes(address: &schema::ShardAddressT) -> usize {

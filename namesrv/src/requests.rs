@@ -116,11 +116,13 @@ fn hello(config: &Config, session: &mut Session, id: u64, bytes: &[u8]) -> Answe
         ));
     }
     session.client_id = Some(client_id.to_string());
-    let mut response = schema::HelloResponseT::default();
-    response.version = VERSION;
-    response.server = Some("namesrv".to_string());
-    response.max_frame_bytes = FRAME_BYTES_MAX as u32;
-    response.connection_idle_ms = u32::try_from(config.idle_timeout_ms).unwrap_or(u32::MAX);
+    let response = schema::HelloResponseT {
+        version: VERSION,
+        server: Some("namesrv".to_string()),
+        max_frame_bytes: FRAME_BYTES_MAX as u32,
+        connection_idle_ms: u32::try_from(config.idle_timeout_ms).unwrap_or(u32::MAX),
+        ..Default::default()
+    };
     Ok(encode(Kind::Hello, flags::RESPONSE, id, 0, |b| {
         response.pack(b)
     }))
