@@ -11,6 +11,7 @@ use super::{BatchRef, Extent, TagsSummary};
 use crate::position::{Position, QueueHandle, QueueOffset};
 use ringmq_wire::batch::BatchView;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 const PAGE_ENTRIES: usize = 1024;
 const NONE: u32 = u32::MAX;
@@ -67,7 +68,7 @@ struct Chain {
 }
 
 /// Batches, queues and keys of one segment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ActiveIndex {
     base: Position,
     pages: Vec<Vec<Entry>>,
@@ -223,15 +224,14 @@ impl ActiveIndex {
         Some(self.batch(queue, at))
     }
 
-    /// The last batch that starts at or below `position`, if it is long enough to reach it.
+    /// The last batch that starts at or below `position`. It may be too short to reach it.
     pub fn extent_at(&self, position: Position) -> Option<Extent> {
         let at = self
             .count_below(Position(position.0.checked_add(1)?))
             .checked_sub(1)?;
         let entry = self.entry(at);
         let start = self.base.0 + u64::from(entry.offset_in_segment);
-        let reaches = position.0 - start <= u64::from(entry.record_count_minus_1);
-        reaches.then_some(Extent {
+        Some(Extent {
             position: Position(start),
             batch_bytes: entry.batch_bytes,
         })
@@ -242,7 +242,8 @@ impl ActiveIndex {
         &self,
         queue: QueueHandle,
         key_hash: u32,
-        times_ms: std::ops::RangeInclusive<i64>,
+        times_ms: RangeInclusive<i64>,
+        end: Position,
         max: usize,
     ) -> Vec<Position> {
         let mut found = self.keys.find(key_hash, queue.0);
@@ -253,8 +254,11 @@ impl ActiveIndex {
             .map(|key| (self.entry(key.entry), key.record))
             .filter(|(entry, _)| times_ms.contains(&entry.store_time_ms))
             .map(|(entry, record)| {
-                Position(self.base.0 + u64::from(entry.offset_in_segment) + u64::from(record))
+                let start = self.base.0 + u64::from(entry.offset_in_segment);
+                (Position(start), Position(start + u64::from(record)))
             })
+            .filter(|(start, _)| *start < end)
+            .map(|(_, position)| position)
             .take(max)
             .collect()
     }

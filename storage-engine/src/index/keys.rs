@@ -4,7 +4,7 @@ const RUN_ENTRIES: usize = 4096;
 
 /// A message has a key. The order of the fields is the order of the sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KeyEntry {
+pub(in crate::index) struct KeyEntry {
     pub(super) hash: u32,
     pub(super) queue: u32,
     /// Number of the batch in log order.
@@ -25,7 +25,7 @@ impl KeyEntry {
 }
 
 /// All keys of a segment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct KeyRuns {
     full: Vec<Box<[KeyEntry]>>,
     tail: Vec<KeyEntry>,
@@ -56,6 +56,14 @@ impl KeyRuns {
             found.extend(run[from..].iter().take_while(wanted));
         }
         found
+    }
+
+    /// The sorted runs, and a copy of the unsorted tail.
+    pub(super) fn runs_and_tail(&self) -> (Vec<&[KeyEntry]>, Vec<KeyEntry>) {
+        (
+            self.full.iter().map(|run| &**run).collect(),
+            self.tail.clone(),
+        )
     }
 
     /// Forgets the keys of batches from number `entries` on.

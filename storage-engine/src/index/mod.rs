@@ -11,11 +11,14 @@
 //! - Nothing here costs a file or a descriptor per queue. Memory and disk per item: see [`limits`].
 
 mod active;
+pub mod bundle;
+mod catalog;
 mod keys;
 pub mod limits;
 mod tags;
 mod types;
 
 pub use active::{ActiveIndex, InsertError};
+pub use catalog::{BatchLimits, Catalog, CatalogOptions, IndexError};
 pub use tags::TagsSummary;
 pub use types::{BatchRef, Extent};
