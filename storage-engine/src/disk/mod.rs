@@ -61,6 +61,23 @@ pub struct DirEntry {
     pub len: u64,
 }
 
+/// Refuses names that would leave the directory, or that are reserved for the disk itself (leading dot).
+fn check_name(operation: DiskOperation, name: &str) -> Result<(), DiskError> {
+    if !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']) {
+        return Ok(());
+    }
+    Err(DiskError {
+        kind: DiskErrorKind::Failed,
+        operation,
+        file: name.to_owned(),
+        offset: None,
+        source: std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "not a plain file name (no separator, no leading dot)",
+        ),
+    })
+}
+
 /// One directory on a disk; a cheap handle.
 #[allow(
     async_fn_in_trait,
@@ -74,7 +91,8 @@ pub trait Disk: Clone + 'static {
 
     /// A buffer of `len` bytes, a multiple of [`BLOCK_BYTES`].
     fn alloc(&self, len: usize) -> Self::Buf;
-    /// Creates a new empty file, read-write; an existing one is an error.
+    /// Creates a new empty file, read-write; an existing one is an error. Names have no separator and no
+    /// leading dot.
     async fn create(&self, name: &str) -> Result<Self::File, DiskError>;
     /// Opens an existing file, read-write.
     async fn open(&self, name: &str) -> Result<Self::File, DiskError>;
@@ -118,7 +136,8 @@ pub trait DiskFile: 'static {
     ) -> Result<(), DiskError>;
     /// Makes every write that finished before this call durable, with the length needed to read it.
     async fn sync_data(&self) -> Result<(), DiskError>;
-    /// Reserves space for `len` bytes and sets the length; content reads as zero.
+    /// Reserves space for `len` bytes and raises the length to it; new content reads as zero. Never
+    /// shortens the file.
     async fn allocate(&self, len: u64) -> Result<(), DiskError>;
     /// Closes the file and reports what the kernel says.
     async fn close(self) -> Result<(), DiskError>;

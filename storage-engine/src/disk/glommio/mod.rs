@@ -21,7 +21,9 @@ use std::rc::Rc;
 
 use glommio::io::DmaBuffer;
 
-use super::{BLOCK_BYTES, DirEntry, Disk, DiskBuffer, DiskError, DiskOperation, DiskSpace};
+use super::{
+    BLOCK_BYTES, DirEntry, Disk, DiskBuffer, DiskError, DiskOperation, DiskSpace, check_name,
+};
 use error::{glommio_error, io_error};
 pub use file::GlommioFile;
 
@@ -52,13 +54,7 @@ impl GlommioDisk {
     }
 
     fn path(&self, operation: DiskOperation, name: &str) -> Result<PathBuf, DiskError> {
-        if name.is_empty() || name.starts_with('.') || name.contains('/') || name.contains('\0') {
-            let source = std::io::Error::new(
-                std::io::ErrorKind::InvalidInput,
-                "not a plain file name (no separator, no leading dot)",
-            );
-            return Err(io_error(operation, name, None, source));
-        }
+        check_name(operation, name)?;
         Ok(self.directory.join(name))
     }
 

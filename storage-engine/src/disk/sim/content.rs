@@ -25,6 +25,14 @@ pub(super) fn blocks_from(bytes: &[u8], offset: u64) -> Blocks {
         .collect()
 }
 
+/// Where these blocks end.
+pub(super) fn end_of(blocks: &Blocks) -> u64 {
+    blocks
+        .keys()
+        .next_back()
+        .map_or(0, |last| (last + 1) * BLOCK_BYTES as u64)
+}
+
 /// What a file holds, in one view of it (as a reader sees it, or as a power cut would leave it).
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::content::{Background, Blocks, Graveyard, bury, torn};
 use super::fault::Overlay;
-use super::state::{FileChange, FileChangeKind, Inode, InodeId, Seq, State};
+use super::inode::{FileChange, FileChangeKind, Inode};
+use super::state::{InodeId, Seq, State};
 use crate::runtime::sim::SeededRandom;
 
 /// What a power cut does to operations that no sync has covered, finished or not.

@@ -19,6 +19,7 @@ mod content;
 mod crash;
 mod fault;
 mod file;
+mod inode;
 mod state;
 
 use std::cell::RefCell;
@@ -27,7 +28,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{BLOCK_BYTES, DirEntry, Disk, DiskError, DiskErrorKind, DiskOperation, DiskSpace};
+use super::{
+    BLOCK_BYTES, DirEntry, Disk, DiskError, DiskErrorKind, DiskOperation, DiskSpace, check_name,
+};
 use crate::runtime::Runtime;
 use crate::runtime::sim::SimRuntime;
 pub use crash::CrashPolicy;
@@ -227,6 +230,7 @@ impl SimDisk {
         file: &str,
         plan: impl FnOnce(&mut State) -> Result<NameChange, DiskError>,
     ) -> Result<NameChange, DiskError> {
+        check_name(operation, file)?;
         let event = state::event(operation, 0);
         let submitted = self
             .effect(event, |state| {
@@ -275,6 +279,7 @@ impl Disk for SimDisk {
     }
 
     async fn open(&self, name: &str) -> Result<SimFile, DiskError> {
+        check_name(DiskOperation::Open, name)?;
         self.latency(Duration::ZERO).await;
         let mut state = self.state.borrow_mut();
         let fault = state.take_fault(DiskOperation::Open, name);
@@ -297,6 +302,7 @@ impl Disk for SimDisk {
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        check_name(DiskOperation::Rename, to)?;
         self.change_name(DiskOperation::Rename, from, |state| {
             Ok(NameChange::Rename {
                 to: to.to_owned(),
