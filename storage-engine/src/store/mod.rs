@@ -4,11 +4,12 @@ mod metrics;
 mod options;
 mod types;
 
+pub use crate::cache::SharedSlice;
 pub use metrics::{Histogram, StoreMetrics};
 pub use options::{StoreOptions, WriteMode};
 pub use types::{
     AppendError, Appended, Damage, FoundBatch, Health, LogMode, LogStopped, OpenError, ReadBatches,
-    ReadError, ReadLimits, SharedSlice, StopError, StoredBatch,
+    ReadError, ReadLimits, StopError, StoredBatch,
 };
 
 use crate::disk::Disk;

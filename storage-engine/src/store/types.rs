@@ -1,10 +1,9 @@
 //! What goes into a store and comes out of it.
 
-use crate::disk::{Disk, DiskError, DiskFile};
+use crate::cache::SharedSlice;
+use crate::disk::{Disk, DiskError};
 use crate::position::{Position, QueueHandle, QueueOffset};
 use ringmq_wire::batch::BatchHeader;
-use std::fmt;
-use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 /// Where a record went.
@@ -136,62 +135,6 @@ impl Default for ReadLimits {
             max_bytes: 1 << 20,
             max_batches: 4096,
         }
-    }
-}
-
-/// Bytes that keep the buffer alive in which they lie. Cheap to clone.
-pub struct SharedSlice<D: Disk> {
-    source: Source<D>,
-    range: Range<usize>,
-}
-
-enum Source<D: Disk> {
-    /// A frame as it was written.
-    Frame(Rc<D::Buf>),
-    /// Bytes read from the disk.
-    Read(<D::File as DiskFile>::Read),
-}
-
-impl<D: Disk> SharedSlice<D> {
-    /// A part of a written frame. Panics if `range` is outside.
-    pub fn of_frame(frame: Rc<D::Buf>, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= frame.len());
-        let source = Source::Frame(frame);
-        Self { source, range }
-    }
-
-    /// A part of what was read. Panics if `range` is outside.
-    pub fn of_read(read: <D::File as DiskFile>::Read, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= read.len());
-        let source = Source::Read(read);
-        Self { source, range }
-    }
-}
-
-impl<D: Disk> Deref for SharedSlice<D> {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match &self.source {
-            Source::Frame(frame) => &frame[self.range.clone()],
-            Source::Read(read) => &read[self.range.clone()],
-        }
-    }
-}
-
-impl<D: Disk> Clone for SharedSlice<D> {
-    fn clone(&self) -> Self {
-        let source = match &self.source {
-            Source::Frame(frame) => Source::Frame(frame.clone()),
-            Source::Read(read) => Source::Read(read.clone()),
-        };
-        let range = self.range.clone();
-        Self { source, range }
-    }
-}
-
-impl<D: Disk> fmt::Debug for SharedSlice<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SharedSlice({} bytes)", self.range.len())
     }
 }
 

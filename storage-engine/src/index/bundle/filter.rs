@@ -61,7 +61,7 @@ impl Probe {
 
     /// Page of the filter, of `pages` (not zero).
     pub(super) fn page(self, pages: u32) -> u32 {
-        ((self.mixed >> 32) * u64::from(pages) >> 32) as u32
+        (((self.mixed >> 32) * u64::from(pages)) >> 32) as u32
     }
 
     /// False: the pair is not in the bundle.

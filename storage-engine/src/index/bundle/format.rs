@@ -1,8 +1,9 @@
 //! Page 0.
 
 use super::page::{self, PAGE_BYTES};
+use super::rows::DirectoryEntry;
 use super::rows::{BatchRow, ExtentRow, KeyRow, QueueRow, Row};
-use super::rows::{DirectoryEntry, put_u32, put_u64, u32_at, u64_at};
+use crate::format::{i64_at, put, u32_at, u64_at, u128_at};
 use crate::index::limits::SEGMENT_BYTES_MAX;
 use crate::position::Position;
 
@@ -65,22 +66,22 @@ impl BundleHeader {
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = vec![0; PAGE_BYTES];
-        out[8..16].copy_from_slice(MAGIC);
-        put_u32(&mut out, 16, VERSION);
-        out[24..40].copy_from_slice(&self.identity.log_id.to_le_bytes());
-        put_u64(&mut out, 40, self.identity.segment_base.0);
-        put_u64(&mut out, 48, self.segment_end.0);
-        put_u32(&mut out, 56, self.last_header_checksum);
+        put(&mut out, 8, MAGIC);
+        put(&mut out, 16, &VERSION.to_le_bytes());
+        put(&mut out, 24, &self.identity.log_id.to_le_bytes());
+        put(&mut out, 40, &self.identity.segment_base.0.to_le_bytes());
+        put(&mut out, 48, &self.segment_end.0.to_le_bytes());
+        put(&mut out, 56, &self.last_header_checksum.to_le_bytes());
         let (first_ms, last_ms) = self.time_range_ms.unwrap_or((0, 0));
-        put_u64(&mut out, 64, first_ms as u64);
-        put_u64(&mut out, 72, last_ms as u64);
+        put(&mut out, 64, &first_ms.to_le_bytes());
+        put(&mut out, 72, &last_ms.to_le_bytes());
         for (index, section) in self.sections.iter().enumerate() {
             let at = SECTIONS_AT + index * SECTION_BYTES;
-            put_u32(&mut out, at, section.first_page);
-            put_u32(&mut out, at + 4, section.pages);
-            put_u64(&mut out, at + 8, section.rows);
+            put(&mut out, at, &section.first_page.to_le_bytes());
+            put(&mut out, at + 4, &section.pages.to_le_bytes());
+            put(&mut out, at + 8, &section.rows.to_le_bytes());
         }
-        put_u32(&mut out, PAGES_AT, self.pages);
+        put(&mut out, PAGES_AT, &self.pages.to_le_bytes());
         page::seal(&mut out, 0, None);
         out
     }
@@ -98,11 +99,9 @@ impl BundleHeader {
         if zeros.concat().iter().any(|byte| *byte != 0) {
             return Err("reserved bytes are not zero");
         }
-        let mut log_id = [0; 16];
-        log_id.copy_from_slice(&bytes[24..40]);
         let mut header = Self {
             identity: BundleIdentity {
-                log_id: u128::from_le_bytes(log_id),
+                log_id: u128_at(bytes, 24),
                 segment_base: Position(u64_at(bytes, 40)),
             },
             segment_end: Position(u64_at(bytes, 48)),
@@ -118,7 +117,7 @@ impl BundleHeader {
             section.rows = u64_at(bytes, at + 8);
         }
         if header.section(SectionKind::Batches).rows > 0 {
-            header.time_range_ms = Some((u64_at(bytes, 64) as i64, u64_at(bytes, 72) as i64));
+            header.time_range_ms = Some((i64_at(bytes, 64), i64_at(bytes, 72)));
         }
         header.check(file_bytes)?;
         Ok(header)

@@ -1,6 +1,7 @@
 //! Rows of the sections, one type each.
 
 use super::page::PAGE_ROOM_BYTES;
+use crate::format::{i64_at, put, u16_at, u32_at, u64_at};
 use crate::index::{BatchRef, Extent, TagsSummary};
 use crate::position::{Position, QueueHandle, QueueOffset};
 
@@ -107,11 +108,11 @@ impl Row for QueueRow {
     const BYTES: usize = 32;
 
     fn encode(&self, out: &mut [u8]) {
-        put_u32(out, 0, self.queue);
-        put_u32(out, 4, self.batches);
-        put_u64(out, 8, self.first_row);
-        put_u64(out, 16, self.first_offset);
-        put_u64(out, 24, self.next_offset);
+        put(out, 0, &self.queue.to_le_bytes());
+        put(out, 4, &self.batches.to_le_bytes());
+        put(out, 8, &self.first_row.to_le_bytes());
+        put(out, 16, &self.first_offset.to_le_bytes());
+        put(out, 24, &self.next_offset.to_le_bytes());
     }
 
     fn decode(bytes: &[u8]) -> Self {
@@ -129,23 +130,23 @@ impl Row for BatchRow {
     const BYTES: usize = 32;
 
     fn encode(&self, out: &mut [u8]) {
-        put_u64(out, 0, self.base_offset);
-        put_u64(out, 8, self.store_time_ms as u64);
-        put_u32(out, 16, self.offset_in_segment);
-        put_u32(out, 20, self.batch_bytes);
-        out[24..26].copy_from_slice(&self.last_offset_delta.to_le_bytes());
-        out[26..28].copy_from_slice(&self.record_count_minus_1.to_le_bytes());
-        put_u32(out, 28, self.tags);
+        put(out, 0, &self.base_offset.to_le_bytes());
+        put(out, 8, &self.store_time_ms.to_le_bytes());
+        put(out, 16, &self.offset_in_segment.to_le_bytes());
+        put(out, 20, &self.batch_bytes.to_le_bytes());
+        put(out, 24, &self.last_offset_delta.to_le_bytes());
+        put(out, 26, &self.record_count_minus_1.to_le_bytes());
+        put(out, 28, &self.tags.to_le_bytes());
     }
 
     fn decode(bytes: &[u8]) -> Self {
         Self {
             base_offset: u64_at(bytes, 0),
-            store_time_ms: u64_at(bytes, 8) as i64,
+            store_time_ms: i64_at(bytes, 8),
             offset_in_segment: u32_at(bytes, 16),
             batch_bytes: u32_at(bytes, 20),
-            last_offset_delta: u16::from_le_bytes([bytes[24], bytes[25]]),
-            record_count_minus_1: u16::from_le_bytes([bytes[26], bytes[27]]),
+            last_offset_delta: u16_at(bytes, 24),
+            record_count_minus_1: u16_at(bytes, 26),
             tags: u32_at(bytes, 28),
         }
     }
@@ -155,8 +156,8 @@ impl Row for ExtentRow {
     const BYTES: usize = 8;
 
     fn encode(&self, out: &mut [u8]) {
-        put_u32(out, 0, self.offset_in_segment);
-        put_u32(out, 4, self.batch_bytes);
+        put(out, 0, &self.offset_in_segment.to_le_bytes());
+        put(out, 4, &self.batch_bytes.to_le_bytes());
     }
 
     fn decode(bytes: &[u8]) -> Self {
@@ -171,10 +172,10 @@ impl Row for KeyRow {
     const BYTES: usize = 16;
 
     fn encode(&self, out: &mut [u8]) {
-        put_u32(out, 0, self.hash);
-        put_u32(out, 4, self.queue);
-        put_u32(out, 8, self.batch_row);
-        put_u32(out, 12, self.record);
+        put(out, 0, &self.hash.to_le_bytes());
+        put(out, 4, &self.queue.to_le_bytes());
+        put(out, 8, &self.batch_row.to_le_bytes());
+        put(out, 12, &self.record.to_le_bytes());
     }
 
     fn decode(bytes: &[u8]) -> Self {
@@ -191,8 +192,8 @@ impl Row for DirectoryEntry {
     const BYTES: usize = 16;
 
     fn encode(&self, out: &mut [u8]) {
-        put_u32(out, 0, self.queue.0);
-        put_u64(out, 8, self.next_offset.0);
+        put(out, 0, &self.queue.0.to_le_bytes());
+        put(out, 8, &self.next_offset.0.to_le_bytes());
     }
 
     fn decode(bytes: &[u8]) -> Self {
@@ -201,20 +202,4 @@ impl Row for DirectoryEntry {
             next_offset: QueueOffset(u64_at(bytes, 8)),
         }
     }
-}
-
-pub(super) fn put_u32(out: &mut [u8], at: usize, value: u32) {
-    out[at..at + 4].copy_from_slice(&value.to_le_bytes());
-}
-
-pub(super) fn put_u64(out: &mut [u8], at: usize, value: u64) {
-    out[at..at + 8].copy_from_slice(&value.to_le_bytes());
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
