@@ -1,0 +1,93 @@
+//! From batches to messages. Everything is checked: a batch that is not what the producer sent is not delivered.
+
+use bytes::Bytes;
+use ringmq_wire::batch::{BatchError, BatchHeader, BatchView, Properties, RecordView};
+
+/// A batch, taken apart.
+#[derive(Debug)]
+pub(crate) struct DecodedBatch {
+    pub(crate) header: BatchHeader,
+    pub(crate) messages: Vec<Decoded>,
+}
+
+/// One message; shares the memory of its batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Decoded {
+    pub(crate) offset: u64,
+    pub(crate) born_time_ms: i64,
+    pub(crate) body: Bytes,
+    /// Kept because keys, tag and properties are seldom looked at: cut out only then.
+    text: Text,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Text {
+    keys: Bytes,
+    tag: Bytes,
+    properties: Vec<(Bytes, Bytes)>,
+}
+
+impl Decoded {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        text(&self.text.keys)
+            .split(' ')
+            .filter(|key| !key.is_empty())
+    }
+
+    pub(crate) fn tag(&self) -> Option<&str> {
+        Some(text(&self.text.tag)).filter(|tag| !tag.is_empty())
+    }
+
+    pub(crate) fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.text
+            .properties
+            .iter()
+            .map(|(name, value)| (text(name), text(value)))
+    }
+}
+
+/// Checks and decodes a batch as a broker delivers it.
+pub(crate) fn batch(bytes: &Bytes) -> Result<DecodedBatch, BatchError> {
+    let view = BatchView::parse_placed(bytes)?;
+    let header = *view.header();
+    let section = view.records_section(bytes)?;
+    let mut messages = Vec::with_capacity(header.record_count as usize);
+    for record in view.records(&section) {
+        messages.push(decode(&section, &header, &record?));
+    }
+    Ok(DecodedBatch { header, messages })
+}
+
+fn decode(section: &Bytes, header: &BatchHeader, record: &RecordView<'_>) -> Decoded {
+    let slice = |text: &str| slice_of(section, text.as_bytes());
+    Decoded {
+        offset: header.base_offset + u64::from(record.offset_delta),
+        born_time_ms: record.born_time_ms,
+        body: slice_of(section, record.body),
+        text: Text {
+            keys: slice(record.keys),
+            tag: slice(record.tag),
+            properties: properties(&record.properties, slice),
+        },
+    }
+}
+
+fn properties(found: &Properties<'_>, slice: impl Fn(&str) -> Bytes) -> Vec<(Bytes, Bytes)> {
+    found
+        .iter()
+        .map(|(name, value)| (slice(name), slice(value)))
+        .collect()
+}
+
+/// Empty slices need not point into the section.
+fn slice_of(section: &Bytes, part: &[u8]) -> Bytes {
+    if part.is_empty() {
+        Bytes::new()
+    } else {
+        section.slice_ref(part)
+    }
+}
+
+fn text(bytes: &Bytes) -> &str {
+    std::str::from_utf8(bytes).expect("cut from checked text")
+}
