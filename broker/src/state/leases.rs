@@ -130,8 +130,9 @@ pub fn acquire(
         return Acquire::Grant;
     };
     if *lease.member == *member {
-        // Another term is another promise, so it needs a record.
-        return if lease.term_ms == term_ms {
+        // A longer term is a new promise, so it needs a record. A shorter one changes nothing: the member may
+        // still count on the longer, whose answer it had first.
+        return if term_ms <= lease.term_ms {
             Acquire::Held { lease: lease.id }
         } else {
             Acquire::Grant
