@@ -9,5 +9,6 @@ pub mod index;
 pub mod position;
 pub mod retention;
 pub mod runtime;
+pub mod snapshot;
 pub mod state_machine;
 pub mod store;

@@ -72,10 +72,10 @@ pub enum BundleError {
 
 /// Name of a segment's bundle.
 pub fn file_name(segment: u64) -> String {
-    format!("{segment:020}.idx")
+    format!("{segment:012}.idx")
 }
 
 /// Name while it is written; a file of this name left at start is waste.
 pub fn temporary_name(segment: u64) -> String {
-    format!("{segment:020}.idx.tmp")
+    format!("{segment:012}.idx.tmp")
 }
