@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod commitlog;
+pub mod data_dir;
 pub mod disk;
 mod format;
 pub mod index;
