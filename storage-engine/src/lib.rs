@@ -8,6 +8,8 @@ pub mod disk;
 mod format;
 pub mod index;
 pub mod position;
+#[cfg(target_os = "linux")]
+pub mod preflight;
 pub mod retention;
 pub mod runtime;
 pub mod snapshot;
