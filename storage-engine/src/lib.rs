@@ -10,6 +10,7 @@ pub mod index;
 pub mod position;
 #[cfg(target_os = "linux")]
 pub mod preflight;
+pub mod reader;
 pub mod retention;
 pub mod runtime;
 pub mod snapshot;
