@@ -21,7 +21,7 @@ macro_rules! table {
         match $kind {
             $(Kind::$variant => {
                 let request = native::header::<schema::$request>($header)
-                    .map_err(|error| Refusal::new(ErrorCode::Malformed, error.to_string()))?
+                    .map_err(Refusal::from)?
                     .unpack();
                 let (shard, session) = ($shard.clone(), $session.clone());
                 Ok(Box::pin(async move {
