@@ -293,6 +293,18 @@ pub fn place(batch: &mut [u8], queue_handle: u32, base_offset: u64, store_time_m
     batch[28..32].copy_from_slice(&sum.to_le_bytes());
 }
 
+/// Gives an encoded batch another producer epoch and sequence: a producer that starts a new epoch sends what it has
+/// encoded already.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub fn restamp(batch: &mut [u8], producer_epoch: u32, base_sequence: u32) {
+    batch[64..68].copy_from_slice(&producer_epoch.to_le_bytes());
+    batch[68..72].copy_from_slice(&base_sequence.to_le_bytes());
+    let sum = content_checksum(batch);
+    batch[32..36].copy_from_slice(&sum.to_le_bytes());
+}
+
 pub(super) fn content_checksum(batch: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&batch[0..8]);

@@ -32,7 +32,7 @@ mod varint;
 pub use builder::{BatchBuilder, BatchOptions, Record};
 pub use envelope::Envelope;
 pub use header::{
-    BATCH_HEADER_BYTES, BatchHeader, BatchView, Compression, FLAG_SPARSE, FLAG_TAGS, place,
+    BATCH_HEADER_BYTES, BatchHeader, BatchView, Compression, FLAG_SPARSE, FLAG_TAGS, place, restamp,
 };
 pub use records::{Properties, RecordView, Records};
 
