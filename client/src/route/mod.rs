@@ -61,6 +61,11 @@ impl Routes {
         self.changed.subscribe()
     }
 
+    /// Raised at every change; cheap to compare.
+    pub(crate) fn version(&self) -> u64 {
+        *self.changed.borrow()
+    }
+
     pub(crate) fn announce_change(&self) {
         self.changed.send_modify(|version| *version += 1);
     }
