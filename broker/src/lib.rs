@@ -3,6 +3,7 @@
 //! - [`config`], [`cli`]: what an operator can set, from file, environment and flags.
 //! - [`node`]: what every shard knows of its node; the only way between shards and the control plane.
 //! - [`directory`]: who is in which group, decided in one place, published to all shards.
+//! - [`control`], [`registration`]: what the node does beside its shards: groups, topics over shards, name servers.
 //! - [`handler`]: one file a request kind; every protocol translates to these.
 //! - [`session`]: connections and the protocols on them.
 //! - [`shard`]: what one shard owns, as its sessions and handlers see it.
@@ -13,11 +14,16 @@
 pub mod address;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod directory;
 pub mod handler;
 pub mod limits;
 pub mod metrics;
 pub mod node;
+pub mod registration;
 pub mod session;
 pub mod shard;
 pub mod state;
+
+/// What this program calls itself in handshakes and listings.
+pub const SOFTWARE: &str = concat!("ringmq-broker/", env!("CARGO_PKG_VERSION"));

@@ -117,6 +117,6 @@ pub enum ControlCommand {
     Registered {
         shard: usize,
         version: u64,
-        reply: Reply<()>,
+        reply: Reply<Result<(), ControlError>>,
     },
 }

@@ -11,7 +11,7 @@ mod command;
 mod shares;
 
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -162,13 +162,13 @@ impl NodeHandle {
 
     /// The shard serves this share from now on: called when the record is durable, and for each topic at start.
     pub fn share_put(&self, shard: usize, topic: TopicRecordT) {
-        self.shares(shard).put(topic);
+        self.shares(shard, |table| table.put(topic));
         self.shares_changed();
     }
 
     /// The shard serves the topic no more.
     pub fn share_removed(&self, shard: usize, topic: &str) {
-        self.shares(shard).remove(topic);
+        self.shares(shard, |table| table.remove(topic));
         self.shares_changed();
     }
 
@@ -190,7 +190,7 @@ impl NodeHandle {
     /// Gives or withdraws write permission in the routes, and tells the shards.
     pub fn set_writable(&self, writable: bool) {
         for (index, link) in self.inner.shards.iter().enumerate() {
-            self.shares(index).set_writable(writable);
+            self.shares(index, |table| table.set_writable(writable));
             // A shard that is too busy to hear it loses its writers a little later, by the routes.
             let _ = link.mailbox.try_send(ShardCommand::SetWritable(writable));
         }
@@ -209,12 +209,14 @@ impl NodeHandle {
             .send_modify(|generation| *generation += 1);
     }
 
-    /// What the shard registers with name servers.
-    pub fn shares(&self, shard: usize) -> MutexGuard<'_, ShareTable> {
+    /// What the shard registers with name servers. Borrowed for one look, so that no lock is held over an await.
+    pub fn shares<T>(&self, shard: usize, look: impl FnOnce(&mut ShareTable) -> T) -> T {
         // A panic inside the table's few lines cannot leave it half changed in a way that matters more than going on.
-        self.inner.shares[shard]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        look(
+            &mut self.inner.shares[shard]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Creates the topic on all shards of this node, queue 0's home first, and registers it with the name servers
@@ -234,7 +236,7 @@ impl NodeHandle {
 
     /// Returns when every reachable name server has the shares that `shard` has now, or after two seconds.
     pub async fn registered(&self, shard: usize) -> Result<(), ControlError> {
-        let version = self.shares(shard).version();
+        let version = self.shares(shard, |table| table.version());
         let (reply, answer) = reply();
         self.control(ControlCommand::Registered {
             shard,
@@ -244,7 +246,7 @@ impl NodeHandle {
         answer
             .recv_async()
             .await
-            .map_err(|_| ControlError::stopping())
+            .map_err(|_| ControlError::stopping())?
     }
 
     // ---- groups ----
