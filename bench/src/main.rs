@@ -1,1 +1,99 @@
-fn main() {}
+//! `ringmq-bench`: load against a running cluster, and what it cost.
+//!
+//! - `produce`: how fast batches are acknowledged, and how long each takes; as fast as the window allows, or at a rate.
+//! - `consume`: how fast what is stored can be read back.
+//! - `latency`: time from sending to acknowledgement and to delivery, at a rate, with readers attached.
+//!
+//! The generator speaks the wire protocol itself, on one task a connection: what it measures is the server, not a client
+//! library. At a rate, times count from the moment at which a send was *due*, so a stall of the server is charged to
+//! every send that it held up, not only to the one that waited (no coordinated omission).
+#![forbid(unsafe_code)]
+
+mod args;
+mod cluster;
+mod connection;
+mod consume;
+mod fetcher;
+mod histogram;
+mod latency;
+mod payload;
+mod produce;
+mod progress;
+mod report;
+mod schedule;
+mod sender;
+mod server_usage;
+mod ticker;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use report::Report;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(arguments.common().threads)
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(&arguments)),
+        Err(error) => Err(BenchError::Runtime(error)),
+    };
+    match outcome.and_then(|report| report::publish(&report, arguments.common())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
+    match &arguments.command {
+        Command::Produce(produce) => produce::run(produce).await,
+        Command::Consume(consume) => consume::run(consume).await,
+        Command::Latency(latency) => latency::run(latency).await,
+    }
+}
+
+/// Why a run ended without a result.
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    #[error("cannot start the runtime: {0}")]
+    Runtime(std::io::Error),
+    #[error("{operation} {address}: {source}")]
+    Io {
+        operation: &'static str,
+        address: String,
+        source: std::io::Error,
+    },
+    #[error("{operation} {address}: the server refused: {code}: {message}")]
+    Refused {
+        operation: &'static str,
+        address: String,
+        code: String,
+        message: String,
+    },
+    #[error("{operation} {address}: unexpected bytes: {what}")]
+    Protocol {
+        operation: &'static str,
+        address: String,
+        what: String,
+    },
+    #[error("{0}")]
+    Cluster(String),
+    #[error("cannot write {path}: {source}")]
+    Json {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("a task of the load generator failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}

@@ -265,12 +265,8 @@ fn registration(draw: &mut Draw, model: &Model) -> ShardRegisterRequestT {
         put.insert(draw.pick(&TOPICS));
     }
     let shard = request.shard.clone();
-    let shares = put.iter().map(|topic| {
-        let share = TopicShareT {
-            topic: Box::new(record(draw, topic, &shard)),
-            ..Default::default()
-        };
-        share
+    let shares = put.iter().map(|topic| TopicShareT {
+        topic: Box::new(record(draw, topic, &shard)),
     });
     request.shares = Some(shares.collect());
     if request.base_version != 0 && draw.one_in(2) {

@@ -8,6 +8,9 @@ pub mod disk;
 mod format;
 pub mod index;
 pub mod position;
+#[cfg(target_os = "linux")]
+pub mod preflight;
+pub mod reader;
 pub mod retention;
 pub mod runtime;
 pub mod snapshot;

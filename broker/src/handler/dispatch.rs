@@ -21,7 +21,7 @@ macro_rules! table {
         match $kind {
             $(Kind::$variant => {
                 let request = native::header::<schema::$request>($header)
-                    .map_err(|error| Refusal::new(ErrorCode::Malformed, error.to_string()))?
+                    .map_err(Refusal::from)?
                     .unpack();
                 let (shard, session) = ($shard.clone(), $session.clone());
                 Ok(Box::pin(async move {
@@ -48,5 +48,16 @@ pub fn dispatch<D: Disk, R: Runtime>(
 ) -> Result<Answering, Refusal> {
     table! { shard, session, kind, correlation_id, header;
         Ping => PingRequest, super::ping::handle;
+        TopicCreate => TopicCreateRequest, super::topic_create::handle;
+        TopicUpdate => TopicUpdateRequest, super::topic_update::handle;
+        TopicDelete => TopicDeleteRequest, super::topic_delete::handle;
+        TopicList => TopicListRequest, super::topic_list::handle;
+        TopicDescribe => TopicDescribeRequest, super::topic_describe::handle;
+        OffsetQuery => OffsetQueryRequest, super::offset_query::handle;
+        OffsetCommit => OffsetCommitRequest, super::offset_commit::handle;
+        OffsetFetch => OffsetFetchRequest, super::offset_fetch::handle;
+        OffsetReset => OffsetResetRequest, super::offset_reset::handle;
+        LeaseAcquire => LeaseAcquireRequest, super::lease_acquire::handle;
+        LeaseRelease => LeaseReleaseRequest, super::lease_release::handle;
     }
 }

@@ -7,8 +7,25 @@
 //! A new kind: add its file, and its row in `dispatch.rs`.
 
 mod dispatch;
+pub mod fetch;
+mod filter;
+pub mod hello;
+pub mod lease_acquire;
+pub mod lease_release;
+pub mod message_query;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod offset_query;
+pub mod offset_reset;
 pub mod ping;
+pub mod produce;
+mod records;
 mod refusal;
+pub mod topic_create;
+pub mod topic_delete;
+pub mod topic_describe;
+pub mod topic_list;
+pub mod topic_update;
 
 pub use dispatch::{Answering, dispatch};
 pub use refusal::Refusal;

@@ -3,7 +3,8 @@
 use crate::node::ControlError;
 use crate::state::Refuse;
 use ringmq_storage_engine::store::{AppendError, LogStopped, ReadError};
-use ringmq_wire::{codes::ErrorCode, native::schema::ErrorResponseT};
+use ringmq_wire::codes::ErrorCode;
+use ringmq_wire::native::{FrameError, schema::ErrorResponseT};
 
 /// What goes into an `ErrorResponse`. Fields that a code does not use stay 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,12 @@ impl Refusal {
             epoch: self.epoch,
             sequence: self.sequence,
         }
+    }
+}
+
+impl From<FrameError> for Refusal {
+    fn from(error: FrameError) -> Self {
+        Self::new(ErrorCode::Malformed, error.to_string())
     }
 }
 

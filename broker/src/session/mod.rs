@@ -4,8 +4,14 @@
 //! - [`budget`]: bounded bytes, with waiting.
 
 pub mod budget;
+#[cfg(target_os = "linux")]
+pub mod connection;
 pub mod inbox;
+pub mod link;
 pub mod native;
 #[cfg(test)]
 mod native_tests;
 pub mod opening;
+pub mod outbox;
+pub mod serve;
+pub mod watch;

@@ -3,7 +3,7 @@
 //! Lives on one executor and never leaves it; a clone is a pointer. Interior borrows last for one call and never
 //! over an await, so whatever runs on the executor may call in at any time.
 
-mod counters;
+pub mod counters;
 pub mod fetch;
 
 pub use counters::Counters;

@@ -125,6 +125,13 @@ impl FetchRegistry {
         for (number, slot) in session.slots {
             self.by_queue.remove(&(slot.subscription.queue, id, number));
         }
+        if let Some(waker) = session.waker {
+            waker.wake();
+        }
+    }
+
+    pub fn is_open(&self, id: SessionId) -> bool {
+        self.sessions.contains_key(&id)
     }
 
     pub fn sessions(&self) -> usize {

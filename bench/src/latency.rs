@@ -1,0 +1,141 @@
+//! `latency`: sends at a rate while readers follow; each batch says when it was due.
+
+use crate::BenchError;
+use crate::args::{Latency, Load};
+use crate::cluster::{self, Lane};
+use crate::fetcher::Fetcher;
+use crate::histogram::Latencies;
+use crate::payload;
+use crate::produce::gather;
+use crate::progress::{Counters, Progress};
+use crate::report::{Report, Throughput};
+use crate::schedule::{Schedule, Window};
+use crate::sender::{self, Plan};
+use crate::server_usage;
+use bytes::Bytes;
+use ringmq_wire::batch::{BatchError, BatchView};
+use ringmq_wire::native::schema::OffsetAt;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Barrier, watch};
+use tokio::task::JoinSet;
+
+const FETCH_BYTES: u32 = 4 << 20;
+
+pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
+    let (common, load) = (&arguments.common, &arguments.load);
+    let target = cluster::find(common, true).await?;
+    let send_lanes = target.lanes(common.connections);
+    let read_lanes = target.lanes(common.connections.min(target.queues));
+    let counters = Arc::new(Counters::default());
+    let window = Window::new(common.warm_up, common.duration);
+    let (count, readers) = (send_lanes.len(), read_lanes.len());
+
+    // Readers take their place at the end of each queue before anything is sent.
+    let ready = Arc::new(Barrier::new(readers + 1));
+    let (done, sent_all) = watch::channel(false);
+    let mut reading = JoinSet::new();
+    let clock = Instant::now();
+    for lane in read_lanes {
+        reading.spawn(follow(lane, window, clock, ready.clone(), sent_all.clone()));
+    }
+    tokio::select! {
+        _ = ready.wait() => {}
+        Some(early) = reading.join_next() => {
+            early??;
+            return Err(BenchError::Cluster("a reader ended before the first send".into()));
+        }
+    }
+    let offset = clock.elapsed();
+    let started = Instant::now();
+    let mut sending = JoinSet::new();
+    for (number, lane) in send_lanes.into_iter().enumerate() {
+        let plan = Plan {
+            lane,
+            schedule: Schedule::at_rate(arguments.rate / f64::from(load.batch), number, count),
+            window,
+            started,
+            in_flight: load.in_flight as usize,
+            acks: load.acks,
+            batch_messages: u64::from(load.batch),
+        };
+        sending.spawn(send(plan, counters.clone(), load.clone(), offset));
+    }
+    let usage = server_usage::Watch::start(common, &target.addresses(), started, window);
+    let progress = Progress::show(&counters, window.end);
+    let sent = gather(&mut sending).await?;
+    done.send_replace(true);
+    let mut delivered = Latencies::new();
+    while let Some(read) = reading.join_next().await {
+        delivered.add(&read??);
+    }
+    drop(progress);
+    let mut report = Report::new("latency", arguments, target.queues, count);
+    report.throughput = Some(Throughput::new(sent.messages, sent.bytes, common.duration));
+    report.acknowledged = sent.acknowledged.summary();
+    report.send_delay = sent.delayed.summary();
+    report.delivered = delivered.summary();
+    report.errors = counters.errors();
+    (report.server, report.generator) = usage.finish().await?;
+    Ok(report)
+}
+
+/// Sends; stamps are on the readers' clock, which began `offset` before this lane's.
+async fn send(
+    plan: Plan,
+    counters: Arc<Counters>,
+    load: Load,
+    offset: Duration,
+) -> Result<sender::Sent, BenchError> {
+    let mut body = payload::body(&load);
+    let next = |due: Duration| {
+        let stamp = u64::try_from((offset + due).as_nanos()).unwrap_or(u64::MAX);
+        Ok(Cow::Owned(payload::stamped(&load, &mut body, stamp)?))
+    };
+    sender::run(plan, counters, next).await
+}
+
+/// Reads until everything sent has had its chance to arrive.
+async fn follow(
+    lane: Lane,
+    window: Window,
+    clock: Instant,
+    ready: Arc<Barrier>,
+    sent_all: watch::Receiver<bool>,
+) -> Result<Latencies, BenchError> {
+    let mut fetcher = Fetcher::open(&lane, OffsetAt::Latest, FETCH_BYTES).await?;
+    ready.wait().await;
+    let began = clock.elapsed();
+    let mut delivered = Latencies::new();
+    loop {
+        // Asked before the fetch: an empty answer after the last send was acknowledged is the end.
+        let last_round = *sent_all.borrow();
+        let fetched = fetcher.fetch().await?;
+        let now = clock.elapsed();
+        let mut any = false;
+        for batch in fetched.batches() {
+            any = true;
+            let due = due(batch).map_err(|error| BenchError::Protocol {
+                operation: "read a batch from",
+                address: lane.address.clone(),
+                what: error.to_string(),
+            })?;
+            if due.is_some_and(|due| window.contains(due.saturating_sub(began))) {
+                delivered.record(now.saturating_sub(due.unwrap_or(now)));
+            }
+        }
+        if last_round && !any {
+            return Ok(delivered);
+        }
+    }
+}
+
+fn due(batch: &[u8]) -> Result<Option<Duration>, BatchError> {
+    let shared = Bytes::copy_from_slice(batch);
+    let view = BatchView::parse_unverified(&shared)?;
+    let section = view.records_section(&shared)?;
+    let first = view.records(&section).next().transpose()?;
+    let stamp = first.and_then(|record| payload::stamp(record.body));
+    Ok(stamp.map(Duration::from_nanos))
+}

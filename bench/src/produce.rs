@@ -1,0 +1,82 @@
+//! `produce`: batches made beforehand, sent as fast as the window allows or at a rate.
+
+use crate::BenchError;
+use crate::args::Produce;
+use crate::cluster;
+use crate::histogram::Latencies;
+use crate::payload;
+use crate::progress::{Counters, Progress};
+use crate::report::{Report, Throughput};
+use crate::schedule::{Schedule, Window};
+use crate::sender::{self, Plan, Sent};
+use crate::server_usage;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::task::JoinSet;
+
+pub(crate) async fn run(arguments: &Produce) -> Result<Report, BenchError> {
+    let (common, load) = (&arguments.common, &arguments.load);
+    let target = cluster::find(common, true).await?;
+    let lanes = target.lanes(common.connections);
+    let batches = Arc::new(payload::prebuilt(load)?);
+    let counters = Arc::new(Counters::default());
+    let window = Window::new(common.warm_up, common.duration);
+    let count = lanes.len();
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for (number, lane) in lanes.into_iter().enumerate() {
+        let schedule = arguments.rate.map_or_else(Schedule::unlimited, |rate| {
+            Schedule::at_rate(rate / f64::from(load.batch), number, count)
+        });
+        let plan = Plan {
+            lane,
+            schedule,
+            window,
+            started,
+            in_flight: load.in_flight as usize,
+            acks: load.acks,
+            batch_messages: u64::from(load.batch),
+        };
+        let (counters, batches) = (counters.clone(), batches.clone());
+        tasks.spawn(async move {
+            let mut turn = number;
+            let next = |_| {
+                turn += 1;
+                Ok(Cow::Borrowed(&batches[turn % batches.len()][..]))
+            };
+            sender::run(plan, counters, next).await
+        });
+    }
+    let watch = server_usage::Watch::start(common, &target.addresses(), started, window);
+    let progress = Progress::show(&counters, window.end);
+    let sent = gather(&mut tasks).await?;
+    drop(progress);
+    let mut report = Report::new("produce", arguments, target.queues, count);
+    report.throughput = Some(Throughput::new(sent.messages, sent.bytes, common.duration));
+    report.acknowledged = sent.acknowledged.summary();
+    report.send_delay = arguments.rate.and_then(|_| sent.delayed.summary());
+    report.errors = counters.errors();
+    (report.server, report.generator) = watch.finish().await?;
+    Ok(report)
+}
+
+/// All lanes together; the first failure ends the run.
+pub(crate) async fn gather(
+    tasks: &mut JoinSet<Result<Sent, BenchError>>,
+) -> Result<Sent, BenchError> {
+    let mut all = Sent {
+        acknowledged: Latencies::new(),
+        delayed: Latencies::new(),
+        messages: 0,
+        bytes: 0,
+    };
+    while let Some(sent) = tasks.join_next().await {
+        let sent = sent??;
+        all.acknowledged.add(&sent.acknowledged);
+        all.delayed.add(&sent.delayed);
+        all.messages += sent.messages;
+        all.bytes += sent.bytes;
+    }
+    Ok(all)
+}

@@ -1,0 +1,173 @@
+//! The result: for people on stdout, for programs as JSON.
+
+use crate::BenchError;
+use crate::args::Common;
+use crate::histogram::Summary;
+use crate::server_usage::ProcessUsage;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// Everything about a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) command: &'static str,
+    pub(crate) version: &'static str,
+    /// Every parameter of the command line, defaults included.
+    pub(crate) parameters: serde_json::Value,
+    /// What was found or derived: not always what was asked for.
+    pub(crate) queues: u32,
+    pub(crate) connections: usize,
+    pub(crate) processors: usize,
+    pub(crate) throughput: Option<Throughput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) acknowledged: Option<Summary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) delivered: Option<Summary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fetch_round_trip: Option<Summary>,
+    /// How late sends were handed over; part of the times above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) send_delay: Option<Summary>,
+    pub(crate) errors: BTreeMap<String, u64>,
+    pub(crate) server: Vec<ProcessUsage>,
+    pub(crate) generator: Vec<ProcessUsage>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Throughput {
+    pub(crate) seconds: f64,
+    pub(crate) messages: u64,
+    /// Bytes of batches, as they cross the network.
+    pub(crate) bytes: u64,
+    pub(crate) messages_per_second: f64,
+    pub(crate) mib_per_second: f64,
+}
+
+impl Throughput {
+    pub(crate) fn new(messages: u64, bytes: u64, time: Duration) -> Self {
+        let seconds = time.as_secs_f64();
+        let rate = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
+        Self {
+            seconds,
+            messages,
+            bytes,
+            messages_per_second: rate(messages as f64),
+            mib_per_second: rate(bytes as f64 / f64::from(1 << 20)),
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(
+        command: &'static str,
+        parameters: &impl Serialize,
+        queues: u32,
+        connections: usize,
+    ) -> Self {
+        Self {
+            command,
+            version: env!("CARGO_PKG_VERSION"),
+            parameters: serde_json::to_value(parameters).unwrap_or_default(),
+            queues,
+            connections,
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            throughput: None,
+            acknowledged: None,
+            delivered: None,
+            fetch_round_trip: None,
+            send_delay: None,
+            errors: BTreeMap::new(),
+            server: Vec::new(),
+            generator: Vec::new(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(t) = &self.throughput {
+            let _ = writeln!(
+                text,
+                "{}: {:.0} messages/s, {:.1} MiB/s ({} messages in {:.1} s, {} queues, {} connections)",
+                self.command,
+                t.messages_per_second,
+                t.mib_per_second,
+                t.messages,
+                t.seconds,
+                self.queues,
+                self.connections
+            );
+        }
+        let times = [
+            ("acknowledged", &self.acknowledged),
+            ("delivered", &self.delivered),
+            ("fetch round trip", &self.fetch_round_trip),
+            ("send delay", &self.send_delay),
+        ];
+        for (name, summary) in times {
+            if let Some(s) = summary {
+                let _ = writeln!(
+                    text,
+                    "{name:>16} µs: p50 {:.0}  p90 {:.0}  p99 {:.0}  p99.9 {:.0}  p99.99 {:.0}  max {:.0}",
+                    s.p50_us, s.p90_us, s.p99_us, s.p99_9_us, s.p99_99_us, s.max_us
+                );
+            }
+        }
+        for (role, processes) in [("server", &self.server), ("generator", &self.generator)] {
+            for p in processes {
+                let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+                let _ = writeln!(
+                    text,
+                    "{role:>16} {} ({}): {:.2} CPU s, RSS {:.0} MiB (peak {:.0})",
+                    p.name,
+                    p.pid,
+                    p.cpu_seconds,
+                    mib(p.rss_bytes),
+                    mib(p.rss_peak_bytes)
+                );
+            }
+        }
+        for (name, count) in &self.errors {
+            let _ = writeln!(text, "{name:>16}: {count} times");
+        }
+        text
+    }
+}
+
+/// Writes the report where it is wanted.
+pub(crate) fn publish(report: &Report, common: &Common) -> Result<(), BenchError> {
+    let Some(path) = &common.json else {
+        return print(&report.text());
+    };
+    let failed = |source| BenchError::Json {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut json = serde_json::to_string_pretty(report)
+        .map_err(|error| failed(std::io::Error::other(error)))?;
+    json.push('\n');
+    if path == Path::new("-") {
+        return print(&json);
+    }
+    std::fs::write(path, json).map_err(failed)?;
+    print(&report.text())
+}
+
+/// A closed pipe is the reader's decision, not a failure.
+fn print(text: &str) -> Result<(), BenchError> {
+    use std::io::Write as _;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(BenchError::Json {
+            path: "stdout".into(),
+            source: error,
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "why the program fails")]
+pub(crate) fn complain(error: &BenchError) {
+    eprintln!("ringmq-bench: {error}");
+}

@@ -1,0 +1,142 @@
+//! What a fetch request changes in its session.
+
+use super::answer::Gathered;
+use super::{Fetch, Wants};
+use crate::handler::Refusal;
+use crate::handler::filter::wanted_codes;
+use crate::handler::produce::queue_here;
+use crate::session::link::Link;
+use crate::shard::Shard;
+use crate::shard::fetch::{SessionId, SlotError, Subscription};
+use ringmq_storage_engine::disk::Disk;
+use ringmq_storage_engine::position::QueueOffset;
+use ringmq_storage_engine::runtime::Runtime;
+use ringmq_wire::codes::ErrorCode;
+use ringmq_wire::native::schema::{FetchAdd, FetchRequest};
+use std::rc::Rc;
+
+/// Tags of one slot.
+const TAGS_MAX: usize = 256;
+
+/// Opens or claims the session and applies the changes. What is wrong with one slot is told for that slot: it is
+/// then not added, or as it was.
+pub fn begin<D: Disk, R: Runtime>(
+    shard: &Shard<D, R>,
+    link: &Link<D>,
+    request: &FetchRequest<'_>,
+) -> Result<Fetch<D>, Refusal> {
+    let session = match request.session() {
+        0 => open(shard, link)?,
+        number => SessionId(number),
+    };
+    let busy = match link.fetch_claim(session) {
+        None => {
+            let message = format!("fetch session {} is not of this connection", session.0);
+            return Err(Refusal::new(ErrorCode::UnknownSession, message));
+        }
+        Some(None) => {
+            let message = format!("a fetch of session {} is unanswered", session.0);
+            return Err(Refusal::new(ErrorCode::SessionBusy, message));
+        }
+        Some(Some(busy)) => busy,
+    };
+    let mut gathered = Gathered::default();
+    let mut failed = |slot, offset, refusal: Refusal| {
+        gathered.fail(slot, QueueOffset(offset), &refusal);
+    };
+    for slot in request.remove().iter().flatten() {
+        // A slot that could not be added is not there either; the client need not know which.
+        let _ = shard.with_fetch(|fetch| fetch.remove(session, slot));
+    }
+    for slot in request.pause().iter().flatten() {
+        if let Err(error) = shard.with_fetch(|fetch| fetch.pause(session, slot)) {
+            failed(slot, 0, error.into());
+        }
+    }
+    for entry in request.add().iter().flatten() {
+        if let Err(refusal) = add(shard, session, &entry) {
+            failed(entry.slot(), entry.offset(), refusal);
+        }
+    }
+    for seek in request.seek().iter().flatten() {
+        let (slot, offset) = (seek.slot(), QueueOffset(seek.offset()));
+        let visible = visible(shard, session, slot);
+        let moved = shard.with_fetch(|fetch| fetch.seek(session, slot, offset, visible));
+        if let Err(error) = moved {
+            failed(slot, offset.0, error.into());
+        }
+    }
+    for slot in request.resume().iter().flatten() {
+        let visible = visible(shard, session, slot);
+        if let Err(error) = shard.with_fetch(|fetch| fetch.resume(session, slot, visible)) {
+            failed(slot, 0, error.into());
+        }
+    }
+    Ok(Fetch {
+        session,
+        busy,
+        wants: Wants::new(request, shard.limits()),
+        gathered,
+    })
+}
+
+fn open<D: Disk, R: Runtime>(shard: &Shard<D, R>, link: &Link<D>) -> Result<SessionId, Refusal> {
+    let max = shard.limits().fetch_sessions_max;
+    if link.fetch_sessions() >= max {
+        let message = format!("a connection has at most {max} fetch sessions");
+        return Err(Refusal::busy(message, 0));
+    }
+    let session = shard.with_fetch(|fetch| fetch.open());
+    link.fetch_opened(session);
+    Ok(session)
+}
+
+fn add<D: Disk, R: Runtime>(
+    shard: &Shard<D, R>,
+    session: SessionId,
+    entry: &FetchAdd<'_>,
+) -> Result<(), Refusal> {
+    let name = entry.topic();
+    let queue = shard.with_state(|state| {
+        let Some(topic) = state.topic(name) else {
+            let message = format!("topic {name} is not on this shard");
+            return Err(Refusal::new(ErrorCode::TopicNotFound, message));
+        };
+        if !topic.settings.readable {
+            let message = format!("topic {name} is set not to be read");
+            return Err(Refusal::new(ErrorCode::TopicNotReadable, message));
+        }
+        queue_here(topic, name, entry.queue())
+    })?;
+    let tags = entry.tags().filter(|tags| !tags.is_empty());
+    if tags.is_some_and(|tags| tags.len() > TAGS_MAX) {
+        return Err(Refusal::invalid(format!(
+            "a slot has at most {TAGS_MAX} tags"
+        )));
+    }
+    let tags = tags.map(|tags| Rc::from(wanted_codes(tags.iter())));
+    let subscription = Subscription {
+        queue,
+        offset: QueueOffset(entry.offset()),
+        tags,
+    };
+    let visible = shard.visible_offset(queue);
+    shard
+        .with_fetch(|fetch| fetch.add(session, entry.slot(), subscription, visible))
+        .map_err(Refusal::from)
+}
+
+fn visible<D: Disk, R: Runtime>(shard: &Shard<D, R>, session: SessionId, slot: u32) -> QueueOffset {
+    let queue = shard.with_fetch(|fetch| fetch.queue(session, slot));
+    queue.map_or(QueueOffset(0), |queue| shard.visible_offset(queue))
+}
+
+impl From<SlotError> for Refusal {
+    fn from(error: SlotError) -> Self {
+        let code = match error {
+            SlotError::InUse(_) | SlotError::Unknown(_) => ErrorCode::BadSlot,
+            SlotError::TooMany(_) => ErrorCode::Busy,
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,34 @@
+//! TopicDelete: this shard's share of a topic, with its queues and what groups and producers had in them.
+
+use super::records::{append, settled};
+use super::{Refusal, SessionInfo};
+use crate::shard::Shard;
+use crate::state::{ControlRecord, topics};
+use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
+use ringmq_wire::native::schema::{TopicDeleteRequestT, TopicDeleteResponseT};
+
+pub async fn handle<D: Disk, R: Runtime>(
+    shard: &Shard<D, R>,
+    session: &SessionInfo,
+    request: TopicDeleteRequestT,
+) -> Result<TopicDeleteResponseT, Refusal> {
+    let name = request.name.as_str();
+    let incarnation = topics::incarnation(request.incarnation_high, request.incarnation_low);
+    let decided = shard.with_state(|state| topics::delete(state, name, incarnation));
+    if let Ok(Some(record)) = &decided {
+        append(shard, record)?;
+    }
+    settled(shard).await?;
+    let Some(record) = decided? else {
+        return Ok(TopicDeleteResponseT { existed: false });
+    };
+    tracing::info!(topic = name, client = %session.client_id, "topic deleted");
+    if let ControlRecord::TopicRemove { handles, .. } = &record {
+        shard.queues_removed(handles);
+    }
+    // Made again in the meantime: the node knows the new share, or will.
+    if shard.with_state(|state| state.topic(name).is_none()) {
+        shard.node().share_removed(shard.settings().index, name);
+    }
+    Ok(TopicDeleteResponseT { existed: true })
+}

@@ -1,0 +1,297 @@
+//! Requests of one connection: begun in the order in which they arrive, each finished by a task of its own.
+//!
+//! What must keep the order (a produce's decision and append, a fetch's changes of its session) is done here,
+//! before the next request is looked at. The rest waits in tasks, so a slow request holds up nobody.
+
+use super::budget::Permit;
+use super::link::{AnswerGuard, Link};
+use crate::handler::{self, Refusal, SessionInfo, fetch, hello, message_query, produce};
+use crate::shard::Shard;
+use futures_lite::FutureExt;
+use ringmq_storage_engine::disk::Disk;
+use ringmq_storage_engine::runtime::Runtime;
+use ringmq_wire::codes::{ErrorCode, Kind};
+use ringmq_wire::native::{self, FramePrefix, flags, schema};
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+/// What a request counts until it is answered.
+pub struct RequestPermits {
+    /// Its bytes.
+    pub bytes: Permit,
+    /// Itself, among the connection's unanswered requests.
+    pub slot: Permit,
+}
+
+/// One connection's way into its shard.
+pub struct Connection<D: Disk, R: Runtime> {
+    shard: Shard<D, R>,
+    link: Rc<Link<D>>,
+    info: Rc<SessionInfo>,
+}
+
+/// What a batch may cost in the log beside its own bytes: headers and padding of the frame that it opens.
+const LOG_OVERHEAD_BYTES: usize = 8 << 10;
+
+/// An answer frame that is not to be sent after all: one-way requests.
+const NO_ANSWER: Vec<u8> = Vec::new();
+
+impl<D: Disk, R: Runtime> Connection<D, R> {
+    pub fn new(shard: Shard<D, R>, link: Rc<Link<D>>, number: u64, peer: SocketAddr) -> Self {
+        let info = SessionInfo {
+            connection: number,
+            client_id: String::new(),
+            peer,
+        };
+        Self {
+            shard,
+            link,
+            info: Rc::new(info),
+        }
+    }
+
+    pub fn info(&self) -> &SessionInfo {
+        &self.info
+    }
+
+    /// Answers the first request; false: refused, close.
+    pub fn hello(&mut self, prefix: &FramePrefix, header: &[u8]) -> bool {
+        self.shard.counters().request(Kind::Hello);
+        let request = native::header::<schema::HelloRequest>(header).map_err(Refusal::from);
+        let answer = request.and_then(|request| {
+            let response = hello::negotiate(self.shard.settings(), &request)?;
+            Ok((request.client_id().to_owned(), response))
+        });
+        match answer {
+            Ok((client_id, response)) => {
+                self.info = Rc::new(SessionInfo {
+                    client_id,
+                    ..(*self.info).clone()
+                });
+                let id = prefix.correlation_id;
+                let frame =
+                    native::encode(Kind::Hello, flags::RESPONSE, id, 0, |b| response.pack(b));
+                self.link.answer(frame);
+                true
+            }
+            Err(refusal) => {
+                self.refuse(prefix, &refusal);
+                false
+            }
+        }
+    }
+
+    /// Answers with an error.
+    pub fn refuse(&self, prefix: &FramePrefix, refusal: &Refusal) {
+        self.shard.counters().refusal(refusal.code);
+        self.link
+            .refuse(prefix.kind, prefix.correlation_id, refusal);
+    }
+
+    /// Begins a request.
+    pub fn request(
+        &self,
+        kind: Kind,
+        prefix: &FramePrefix,
+        header: &[u8],
+        payload: &[u8],
+        permits: RequestPermits,
+    ) {
+        self.shard.counters().request(kind);
+        let begun = if self.shard.is_stopping() {
+            let message = format!("{} is stopping", self.shard.name());
+            Err(Refusal::new(ErrorCode::Stopping, message))
+        } else {
+            match kind {
+                Kind::Produce => return self.produce(prefix, header, payload, permits),
+                Kind::Fetch => return self.fetch(prefix, header, permits),
+                Kind::MessageQuery => return self.message_query(prefix, header, permits),
+                _ => {
+                    let id = prefix.correlation_id;
+                    handler::dispatch(&self.shard, &self.info, kind, id, header)
+                }
+            }
+        };
+        match begun {
+            Ok(answering) => self.finish(prefix, permits, answering),
+            Err(refusal) => self.refuse(prefix, &refusal),
+        }
+    }
+
+    fn produce(
+        &self,
+        prefix: &FramePrefix,
+        header: &[u8],
+        payload: &[u8],
+        permits: RequestPermits,
+    ) {
+        let request = match native::header::<schema::ProduceRequest>(header) {
+            Ok(request) => request,
+            Err(error) => return self.refuse(prefix, &error.into()),
+        };
+        let one_way = request.acks() == schema::Acks::None;
+        let begun = match produce::begin(&self.shard, &request, payload) {
+            Ok(begun) => begun,
+            Err(refusal) if one_way => {
+                self.shard.counters().refusal(refusal.code);
+                tracing::debug!(
+                    connection = self.info.connection,
+                    client = self.info.client_id,
+                    topic = request.topic(),
+                    code = refusal.code.name(),
+                    "one-way batch refused: {}",
+                    refusal.message
+                );
+                return;
+            }
+            Err(refusal) => return self.refuse(prefix, &refusal),
+        };
+        if one_way {
+            return;
+        }
+        let id = prefix.correlation_id;
+        let response = begun.response;
+        let encode =
+            move || native::encode(Kind::Produce, flags::RESPONSE, id, 0, |b| response.pack(b));
+        let Some(end) = begun.durable else {
+            return self.link.answer(encode());
+        };
+        let store = self.shard.store().clone();
+        self.finish(prefix, permits, async move {
+            store.durable(end).await?;
+            Ok(encode())
+        });
+    }
+
+    fn fetch(&self, prefix: &FramePrefix, header: &[u8], permits: RequestPermits) {
+        let begun = native::header::<schema::FetchRequest>(header)
+            .map_err(Refusal::from)
+            .and_then(|request| fetch::begin(&self.shard, &self.link, &request));
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(refusal) => return self.refuse(prefix, &refusal),
+        };
+        let (shard, link) = (self.shard.clone(), Rc::clone(&self.link));
+        let id = prefix.correlation_id;
+        // A long poll's own bytes are read; only its place among the requests stays taken.
+        let RequestPermits { bytes, slot } = permits;
+        drop(bytes);
+        self.spawn(prefix, slot, async move {
+            let (gathered, mut permit, session, busy) = begun.run(&shard, &link.unsent).await;
+            let (messages, bytes) = (gathered.messages(), gathered.bytes());
+            shard.counters().fetched(messages, bytes as u64);
+            let (response, payload) = gathered.finish(session.0);
+            let head = native::encode(Kind::Fetch, flags::RESPONSE, id, bytes, |b| {
+                response.pack(b)
+            });
+            permit.resize(bytes + head.len());
+            let guard = AnswerGuard {
+                permit,
+                fetch: Some(busy),
+            };
+            link.answer_with(head, payload, guard);
+            Ok(NO_ANSWER)
+        });
+    }
+
+    fn message_query(&self, prefix: &FramePrefix, header: &[u8], permits: RequestPermits) {
+        let request = match native::header::<schema::MessageQueryRequest>(header) {
+            Ok(request) => request.unpack(),
+            Err(error) => return self.refuse(prefix, &error.into()),
+        };
+        let (shard, link) = (self.shard.clone(), Rc::clone(&self.link));
+        let id = prefix.correlation_id;
+        self.finish(prefix, permits, async move {
+            let found = message_query::handle(&shard, &link.unsent, request).await?;
+            let bytes = found.payload.iter().map(|piece| piece.len()).sum();
+            let kind = Kind::MessageQuery;
+            let head = native::encode(kind, flags::RESPONSE, id, bytes, |b| found.response.pack(b));
+            let mut permit = found.permit;
+            permit.resize(bytes + head.len());
+            let guard = AnswerGuard {
+                permit,
+                fetch: None,
+            };
+            link.answer_with(head, found.payload, guard);
+            Ok(NO_ANSWER)
+        });
+    }
+
+    /// Finishes a request in a task of its own.
+    fn finish(
+        &self,
+        prefix: &FramePrefix,
+        permits: RequestPermits,
+        answering: impl Future<Output = Result<Vec<u8>, Refusal>> + 'static,
+    ) {
+        let RequestPermits { bytes, slot } = permits;
+        self.spawn(prefix, slot, async move {
+            let answer = answering.await;
+            drop(bytes);
+            answer
+        });
+    }
+
+    fn spawn(
+        &self,
+        prefix: &FramePrefix,
+        slot: Permit,
+        answering: impl Future<Output = Result<Vec<u8>, Refusal>> + 'static,
+    ) {
+        let (shard, link) = (self.shard.clone(), Rc::clone(&self.link));
+        let info = Rc::clone(&self.info);
+        let (kind, id) = (prefix.kind, prefix.correlation_id);
+        self.shard.runtime().spawn(async move {
+            // Borrows of shared state last for one call, so a panic leaves none behind; what it may have left half
+            // done is told to the client and the operator, and the process goes on serving the others.
+            let answer = AssertUnwindSafe(answering).catch_unwind().await;
+            match answer {
+                Ok(Ok(frame)) if frame.is_empty() => {}
+                Ok(Ok(frame)) => link.answer(frame),
+                Ok(Err(refusal)) => {
+                    shard.counters().refusal(refusal.code);
+                    link.refuse(kind, id, &refusal);
+                }
+                Err(_) => {
+                    crate::shard::counters::count(&shard.counters().panics, 1);
+                    tracing::error!(
+                        shard = shard.name(),
+                        connection = info.connection,
+                        client = info.client_id,
+                        kind,
+                        "a request panicked: this is a defect, please report it with the lines above"
+                    );
+                    let message = "the broker failed inside; its log says more";
+                    let refusal = Refusal::new(ErrorCode::Internal, message);
+                    link.refuse(kind, id, &refusal);
+                }
+            }
+            drop(slot);
+            link.request_done();
+        });
+    }
+
+    /// Waits until the log has room for a batch, so that a full log slows producers down instead of refusing them.
+    pub async fn wait_for_log(&self, batch_bytes: usize) {
+        let store = self.shard.store();
+        let bytes = batch_bytes + LOG_OVERHEAD_BYTES;
+        if store.room() < bytes {
+            // A stopped log says so to the append as well.
+            let _ = store.wait_room(bytes).await;
+        }
+    }
+
+    /// The connection is gone.
+    pub fn closed(&self) {
+        self.link.kill();
+        self.close_fetch_sessions();
+    }
+
+    /// Nothing more is read: long polls are answered now.
+    pub fn close_fetch_sessions(&self) {
+        for session in self.link.fetch_take() {
+            self.shard.with_fetch(|fetch| fetch.close(session));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Getting bytes: from chunks or with reads of their own, each read once at a time.
+
+use super::check::check;
+use super::plan::{ChunkId, Plan, Span, record_bytes};
+use super::{BatchReadError, CorruptCause, Reader, SegmentSource};
+use crate::cache::SharedSlice;
+use crate::commitlog::record::RECORD_HEADER_BYTES;
+use crate::disk::{Disk, DiskError, DiskFile};
+use crate::index::{BatchRef, Extent};
+use crate::position::{Position, QueueOffset};
+use crate::runtime::Runtime;
+use crate::store::StoredBatch;
+use ringmq_wire::batch::BatchHeader;
+use std::ops::Range;
+
+type ReadOf<D> = <<D as Disk>::File as DiskFile>::Read;
+
+/// Reads under way above which nothing is read ahead.
+const READS_FOR_READ_AHEAD_MAX: usize = 8;
+
+/// Why a span was not read.
+enum SpanError {
+    Disk(DiskError),
+    /// The segment is not in the log.
+    Gone,
+    /// The file is shorter.
+    BehindEnd,
+}
+
+impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
+    /// Reads one batch and checks it; what does not pass is read once more, alone.
+    pub(super) async fn read_checked(
+        &self,
+        extent: &Extent,
+        expected: Option<&BatchRef>,
+        end: Position,
+        plan: &Plan,
+    ) -> Result<StoredBatch<D>, BatchReadError> {
+        if let Some(record) = self.in_chunks(extent, end, plan).await
+            && let Ok(header) = check(&record, extent, expected)
+        {
+            return Ok(stored(extent, record, header));
+        }
+        let corrupt = |cause| BatchReadError::Corrupt {
+            position: extent.position,
+            next_readable: expected.map(|batch| batch.next_offset),
+            cause,
+        };
+        let result = match self.alone(extent).await {
+            Err(SpanError::Gone) => return Err(BatchReadError::Gone(extent.position)),
+            Err(SpanError::Disk(error)) => Err(CorruptCause::Unreadable(error)),
+            Err(SpanError::BehindEnd) => Err(CorruptCause::BehindEnd),
+            Ok(record) => {
+                check(&record, extent, expected).map(|header| stored(extent, record, header))
+            }
+        };
+        result.map_err(|cause| {
+            self.count(|metrics| metrics.corrupt += 1);
+            corrupt(cause)
+        })
+    }
+
+    /// Reads the chunks behind the last batch of a reader that goes on where it stopped.
+    pub(super) fn read_ahead(
+        &self,
+        first: &BatchRef,
+        next_offset: QueueOffset,
+        last: Extent,
+        end: Position,
+        plan: &Plan,
+    ) {
+        let run =
+            self.inner
+                .streams
+                .borrow_mut()
+                .advance(first.queue, first.base_offset, next_offset);
+        let geometry = self.inner.geometry;
+        let (segment, range) = geometry.record(&last);
+        let chunk = ChunkId {
+            segment,
+            number: range.start / geometry.chunk_bytes,
+        };
+        let whole = plan.is_dense(chunk) || self.inner.chunks.borrow().contains(chunk, 1);
+        if run == 0 || !whole {
+            return;
+        }
+        for ahead in geometry.chunks_behind(&last, self.inner.options.read_ahead_chunks) {
+            let Some(span) = geometry.chunk_span(ahead, end) else {
+                break;
+            };
+            let is_here = self.inner.chunks.borrow().contains(ahead, span.len);
+            if is_here || self.inner.flights.count() >= READS_FOR_READ_AHEAD_MAX {
+                continue;
+            }
+            let reader = self.clone();
+            self.inner.runtime.spawn(async move {
+                // Whoever needs the chunk will meet the error again, and report it.
+                let _ = reader.chunk(ahead, span).await;
+            });
+        }
+    }
+
+    /// A record from chunks; `None` if its chunks are not worth it or cannot be read.
+    async fn in_chunks(
+        &self,
+        extent: &Extent,
+        end: Position,
+        plan: &Plan,
+    ) -> Option<SharedSlice<D>> {
+        let geometry = self.inner.geometry;
+        let (segment, range) = geometry.record(extent);
+        let ids = geometry.chunks(segment, &range)?;
+        let mut parts = Vec::with_capacity(ids.len());
+        let mut waited = false;
+        for id in ids {
+            let start = id.number * geometry.chunk_bytes;
+            let needed = range.end.min(start + geometry.chunk_bytes) - start;
+            let cached = self.inner.chunks.borrow_mut().find(id, needed as usize);
+            let bytes = match cached {
+                Some(bytes) => bytes,
+                None => {
+                    let again = self.inner.chunks.borrow_mut().touch(id);
+                    if !again && !plan.is_dense(id) {
+                        return None;
+                    }
+                    let span = geometry.chunk_span(id, end)?;
+                    if (span.len as u64) < needed {
+                        return None;
+                    }
+                    waited = true;
+                    self.chunk(id, span).await.ok()?
+                }
+            };
+            parts.push((start, bytes));
+        }
+        self.count(|metrics| {
+            if waited {
+                metrics.misses += 1;
+            } else {
+                metrics.chunk_hits += 1;
+            }
+        });
+        Some(join(parts, &range))
+    }
+
+    /// A record by a read of its own.
+    async fn alone(&self, extent: &Extent) -> Result<SharedSlice<D>, SpanError> {
+        let (segment, range) = self.inner.geometry.record(extent);
+        let span = self.inner.geometry.blocks(segment, &range);
+        self.count(|metrics| metrics.misses += 1);
+        let bytes = self.span(span).await?;
+        let from = (range.start - span.offset) as usize;
+        Ok(SharedSlice::of_read(
+            bytes,
+            from..from + record_bytes(extent),
+        ))
+    }
+
+    /// Reads a chunk into the cache.
+    async fn chunk(&self, id: ChunkId, span: Span) -> Result<ReadOf<D>, SpanError> {
+        let bytes = self.span(span).await?;
+        let mut chunks = self.inner.chunks.borrow_mut();
+        if !chunks.contains(id, span.len) {
+            chunks.insert(id, bytes.clone());
+        }
+        Ok(bytes)
+    }
+
+    async fn span(&self, span: Span) -> Result<ReadOf<D>, SpanError> {
+        let flights = &self.inner.flights;
+        flights
+            .join(span, async || self.read_span(span).await)
+            .await
+    }
+
+    async fn read_span(&self, span: Span) -> Result<ReadOf<D>, SpanError> {
+        let segment = self.inner.source.segment(span.segment).await;
+        let segment = segment.map_err(SpanError::Disk)?.ok_or(SpanError::Gone)?;
+        let file = F::file(&segment);
+        if span.offset + span.len as u64 > file.len() {
+            return Err(SpanError::BehindEnd);
+        }
+        self.count(|metrics| {
+            metrics.disk_reads += 1;
+            metrics.disk_read_bytes += span.len as u64;
+        });
+        let read = file.read_at(span.offset, span.len).await;
+        read.map_err(SpanError::Disk)
+    }
+}
+
+fn stored<D: Disk>(extent: &Extent, record: SharedSlice<D>, header: BatchHeader) -> StoredBatch<D> {
+    StoredBatch {
+        position: extent.position,
+        bytes: record.slice(RECORD_HEADER_BYTES..record.len()),
+        header,
+    }
+}
+
+/// One slice of the parts (start in the segment, bytes); a record across chunks is copied together.
+fn join<D: Disk>(mut parts: Vec<(u64, ReadOf<D>)>, range: &Range<u64>) -> SharedSlice<D> {
+    let within = |start: u64, bytes: &[u8]| {
+        let from = range.start.max(start) - start;
+        let to = range.end.min(start + bytes.len() as u64) - start;
+        from as usize..to as usize
+    };
+    if parts.len() == 1
+        && let Some((start, bytes)) = parts.pop()
+    {
+        let part = within(start, &bytes);
+        return SharedSlice::of_read(bytes, part);
+    }
+    let mut joined = Vec::with_capacity((range.end - range.start) as usize);
+    for (start, bytes) in &parts {
+        joined.extend_from_slice(&bytes[within(*start, bytes)]);
+    }
+    SharedSlice::owned(joined.into())
+}
