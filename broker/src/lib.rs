@@ -5,6 +5,7 @@
 //! - [`directory`]: who is in which group, decided in one place, published to all shards.
 //! - [`control`], [`registration`]: what the node does beside its shards: groups, topics over shards, name servers.
 //! - [`handler`]: one file a request kind; every protocol translates to these.
+//! - [`runtime`]: executors, ports, mailboxes.
 //! - [`session`]: connections and the protocols on them.
 //! - [`shard`]: what one shard owns, as its sessions and handlers see it.
 //! - [`state`]: what a shard's log says, and the decisions on it.
@@ -21,6 +22,8 @@ pub mod limits;
 pub mod metrics;
 pub mod node;
 pub mod registration;
+#[cfg(target_os = "linux")]
+pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod state;

@@ -12,6 +12,7 @@ pub struct Counters {
     refusals: RefCell<BTreeMap<u16, u64>>,
     pub connections: Cell<usize>,
     pub connections_total: Cell<u64>,
+    pub connections_refused: Cell<u64>,
     pub produced_messages: Cell<u64>,
     pub produced_bytes: Cell<u64>,
     pub fetched_messages: Cell<u64>,

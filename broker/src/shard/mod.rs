@@ -5,6 +5,7 @@
 
 pub mod counters;
 pub mod fetch;
+mod status;
 
 pub use counters::Counters;
 

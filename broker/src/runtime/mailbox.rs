@@ -1,0 +1,59 @@
+//! What a shard is asked from outside its executor.
+
+use super::listener::Listener;
+use crate::handler::{Refusal, topic_create};
+use crate::node::{ControlError, ShardCommand};
+use crate::shard::Shard;
+use ringmq_storage_engine::disk::Disk;
+use ringmq_storage_engine::runtime::Runtime;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a stop waits for connections to take their answers.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Handles commands in order until one stops the shard, or nobody can send any more. Returns once the shard has
+/// stopped.
+pub async fn run<D: Disk, R: Runtime>(
+    shard: Shard<D, R>,
+    listener: Rc<Listener<D, R>>,
+    commands: flume::Receiver<ShardCommand>,
+) {
+    let mut on_stopped = None;
+    while let Ok(command) = commands.recv_async().await {
+        match command {
+            ShardCommand::TopicCreateShare { topic, reply } => {
+                let creating = shard.clone();
+                shard.runtime().spawn(async move {
+                    let created = topic_create::create_share(&creating, topic).await;
+                    reply.send(created.map_err(ControlError::from));
+                });
+            }
+            ShardCommand::Metrics { reply } => reply.send(Box::new(shard.metrics())),
+            ShardCommand::Status { reply } => reply.send(shard.status()),
+            ShardCommand::SetWritable(writable) => shard.set_writable(writable),
+            ShardCommand::Stop { reply } => {
+                on_stopped = Some(reply);
+                break;
+            }
+        }
+    }
+    shard.set_stopping();
+    listener.stop(STOP_PATIENCE).await;
+    let stopped = shard.store().stop().await;
+    if let Err(error) = &stopped {
+        tracing::error!(
+            shard = shard.name(),
+            "the store did not stop cleanly: {error}"
+        );
+    }
+    if let Some(reply) = on_stopped {
+        reply.send(stopped.map_err(|error| error.to_string()));
+    }
+}
+
+impl From<Refusal> for ControlError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code, refusal.message)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a shard tells of itself.
+
+use super::Shard;
+use crate::metrics::{SessionMetrics, ShardMetrics};
+use ringmq_storage_engine::disk::Disk;
+use ringmq_storage_engine::runtime::Runtime;
+use ringmq_wire::native::schema::ShardStatusResponseT;
+
+impl<D: Disk, R: Runtime> Shard<D, R> {
+    /// A copy of every number.
+    pub fn metrics(&self) -> ShardMetrics {
+        let counters = self.counters();
+        let in_flight = self.received_budget().used() + self.unsent_budget().used();
+        let sessions = SessionMetrics {
+            requests: counters.requests(),
+            refusals: counters.refusals(),
+            produced_messages: counters.produced_messages.get(),
+            produced_bytes: counters.produced_bytes.get(),
+            fetched_messages: counters.fetched_messages.get(),
+            fetched_bytes: counters.fetched_bytes.get(),
+            connections: counters.connections.get() as u64,
+            connections_accepted: counters.connections_total.get(),
+            connections_refused: counters.connections_refused.get(),
+            in_flight_bytes: in_flight as u64,
+        };
+        let (topics, queues) = self.topics_and_queues();
+        ShardMetrics {
+            store: self.store().metrics(),
+            frontiers: self.store().frontiers(),
+            health: self.store().health(),
+            sessions,
+            topics,
+            queues,
+        }
+    }
+
+    /// For people and tools.
+    pub fn status(&self) -> ShardStatusResponseT {
+        let store = self.store().metrics();
+        let frontiers = self.store().frontiers();
+        let (topics, queues) = self.topics_and_queues();
+        ShardStatusResponseT {
+            shard: Some(self.name().to_owned()),
+            software: Some(crate::SOFTWARE.to_owned()),
+            uptime_ms: self.node().uptime_ms(),
+            health: Some(self.condition()),
+            appended: frontiers.appended.0,
+            durable: frontiers.durable.0,
+            visible: frontiers.visible.0,
+            log_start: frontiers.appended.0.saturating_sub(store.log_bytes),
+            disk_used_bytes: store.log_bytes,
+            disk_free_bytes: store.disk_free_bytes,
+            connections: self.counters().connections.get() as u32,
+            topics: topics as u32,
+            queues: queues as u32,
+        }
+    }
+
+    /// "ok", or what is wrong in plain words.
+    pub fn condition(&self) -> String {
+        let health = self.store().health();
+        let mut wrong = Vec::new();
+        if !health.is_writable() {
+            wrong.push(
+                health
+                    .reason
+                    .unwrap_or_else(|| format!("{:?}", health.mode)),
+            );
+        }
+        wrong.extend(health.warnings);
+        let panics = self.counters().panics.get();
+        if panics > 0 {
+            wrong.push(format!("{panics} requests panicked: see the log"));
+        }
+        if wrong.is_empty() {
+            "ok".to_owned()
+        } else {
+            wrong.join("; ")
+        }
+    }
+
+    fn topics_and_queues(&self) -> (u64, u64) {
+        self.with_state(|state| (state.topic_count() as u64, state.queue_count() as u64))
+    }
+}
