@@ -62,3 +62,14 @@ pub(super) fn range<D: Disk, R: Runtime>(
 pub(super) fn error_number<T>(outcome: &Result<T, ErrorCode>) -> u16 {
     outcome.as_ref().err().map_or(0, |code| code.number())
 }
+
+/// Tells the node what this shard serves under that name now, for registration with name servers. To be called
+/// after [`settled`]; reading the state again makes the last of several changes win.
+pub(super) fn publish_share<D: Disk, R: Runtime>(shard: &Shard<D, R>, name: &str) {
+    let index = shard.settings().index;
+    let topic = shard.with_state(|state| state.topic(name).map(|topic| topic.to_wire(name)));
+    match topic {
+        Some(topic) => shard.node().share_put(index, topic),
+        None => shard.node().share_removed(index, name),
+    }
+}

@@ -1,6 +1,6 @@
 //! TopicCreate: this shard's share of a topic, or, without a placement, the topic on all shards of the node.
 
-use super::records::{append, settled};
+use super::records::{append, publish_share, settled};
 use super::{Refusal, SessionInfo};
 use crate::shard::Shard;
 use crate::state::topics::{self, TopicRules, TopicSpec};
@@ -50,10 +50,8 @@ pub async fn create_share<D: Disk, R: Runtime>(
     }
     let topic = shard.with_state(|state| state.topic(&spec.name).map(|t| t.to_wire(&spec.name)));
     settled(shard).await?;
-    if let (Some(_), Some(topic)) = (&record, &topic) {
-        shard
-            .node()
-            .share_put(shard.settings().index, topic.clone());
+    if record.is_some() {
+        publish_share(shard, &spec.name);
     }
     Ok(TopicCreateResponseT {
         topic: topic.map(Box::new),

@@ -1,6 +1,6 @@
 //! TopicDelete: this shard's share of a topic, with its queues and what groups and producers had in them.
 
-use super::records::{append, settled};
+use super::records::{append, publish_share, settled};
 use super::{Refusal, SessionInfo};
 use crate::shard::Shard;
 use crate::state::{ControlRecord, topics};
@@ -26,9 +26,6 @@ pub async fn handle<D: Disk, R: Runtime>(
     if let ControlRecord::TopicRemove { handles, .. } = &record {
         shard.queues_removed(handles);
     }
-    // Made again in the meantime: the node knows the new share, or will.
-    if shard.with_state(|state| state.topic(name).is_none()) {
-        shard.node().share_removed(shard.settings().index, name);
-    }
+    publish_share(shard, name);
     Ok(TopicDeleteResponseT { existed: true })
 }

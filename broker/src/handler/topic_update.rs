@@ -1,6 +1,6 @@
 //! TopicUpdate: more queues, other settings. Each shard of the topic is asked on its own.
 
-use super::records::{append, settled};
+use super::records::{append, publish_share, settled};
 use super::topic_create::rules;
 use super::{Refusal, SessionInfo};
 use crate::shard::Shard;
@@ -23,10 +23,8 @@ pub async fn handle<D: Disk, R: Runtime>(
     }
     let topic = shard.with_state(|state| state.topic(name).map(|topic| topic.to_wire(name)));
     settled(shard).await?;
-    if let (Some(_), Some(topic)) = (decided?, &topic) {
-        shard
-            .node()
-            .share_put(shard.settings().index, topic.clone());
+    if decided?.is_some() {
+        publish_share(shard, name);
     }
     Ok(TopicUpdateResponseT {
         topic: topic.map(Box::new),

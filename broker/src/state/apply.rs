@@ -4,8 +4,8 @@
 //! different positions. Derived tables (holders, order of producers, counts) follow the entries here and nowhere else.
 
 use super::entries::{Group, GroupQueue, Lease, Producer, ProducerKey, Queue, Topic};
+use super::keys::Key;
 use super::record::{ControlRecord, GroupOffsets};
-use super::snapshot::Key;
 use super::{ReplayDefect, ShardState};
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::state_machine::RecordRef;

@@ -19,6 +19,7 @@ mod bytes;
 pub mod entries;
 pub mod groups;
 mod handles;
+mod keys;
 pub mod leases;
 pub mod limits;
 pub mod offsets;
@@ -102,7 +103,7 @@ pub struct ShardState {
     /// (group, queue) entries; derived from `groups`.
     group_queues: usize,
     /// What the chunks of the restored snapshot hold already.
-    guards: snapshot::Guards,
+    guards: keys::Guards,
     defect: Option<ReplayDefect>,
 }
 
@@ -123,7 +124,7 @@ impl ShardState {
             next_handle: 1,
             producer_order: BTreeMap::new(),
             group_queues: 0,
-            guards: snapshot::Guards::default(),
+            guards: keys::Guards::default(),
             defect: None,
         }
     }
