@@ -362,3 +362,30 @@ fn signs_of_life_are_bounded() {
     deadlines.renew(&state, GROUP, "m1", Duration::ZERO);
     assert!(deadlines.is_empty());
 }
+
+#[test]
+fn a_lease_is_never_shortened() {
+    let mut world = World::new(StateLimits::default());
+    let handle = world.topic("orders", 1)[0];
+    let lease = world.control(&ControlRecord::LeaseGrant {
+        group: GROUP.into(),
+        member: "m0".into(),
+        term_ms: 5_000,
+        handles: vec![handle],
+    });
+    let deadlines = Deadlines::new(Duration::ZERO);
+    let ask = |term| {
+        acquire(
+            &world.state,
+            &deadlines,
+            GROUP,
+            "m0",
+            handle,
+            term,
+            Duration::ZERO,
+        )
+    };
+    assert_eq!(ask(2_000), Acquire::Held { lease });
+    assert_eq!(ask(5_000), Acquire::Held { lease });
+    assert_eq!(ask(6_000), Acquire::Grant);
+}
