@@ -59,5 +59,12 @@ pub fn dispatch<D: Disk, R: Runtime>(
         OffsetReset => OffsetResetRequest, super::offset_reset::handle;
         LeaseAcquire => LeaseAcquireRequest, super::lease_acquire::handle;
         LeaseRelease => LeaseReleaseRequest, super::lease_release::handle;
+        GroupJoin => GroupJoinRequest, super::group_join::handle;
+        GroupHeartbeat => GroupHeartbeatRequest, super::group_heartbeat::handle;
+        GroupLeave => GroupLeaveRequest, super::group_leave::handle;
+        GroupList => GroupListRequest, super::group_list::handle;
+        GroupDescribe => GroupDescribeRequest, super::group_describe::handle;
+        GroupDelete => GroupDeleteRequest, super::group_delete::handle;
+        ShardStatus => ShardStatusRequest, super::shard_status::handle;
     }
 }

@@ -1,0 +1,40 @@
+//! GroupDelete: forgets what a group committed at this shard. Refused while somebody is in it.
+
+use super::records::{append, settled};
+use super::{Refusal, SessionInfo};
+use crate::shard::Shard;
+use crate::state::groups;
+use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
+use ringmq_wire::codes::ErrorCode;
+use ringmq_wire::native::schema::{GroupDeleteRequestT, GroupDeleteResponseT};
+
+pub async fn handle<D: Disk, R: Runtime>(
+    shard: &Shard<D, R>,
+    _session: &SessionInfo,
+    request: GroupDeleteRequestT,
+) -> Result<GroupDeleteResponseT, Refusal> {
+    groups::check_name(&request.group)?;
+    if let Some(view) = shard.node().group(&request.group) {
+        let names: Vec<&str> = view.members.keys().take(3).map(String::as_str).collect();
+        return Err(Refusal::new(
+            ErrorCode::GroupNotEmpty,
+            format!(
+                "group {} has {} members ({} …); stop them first",
+                request.group,
+                view.members.len(),
+                names.join(", ")
+            ),
+        ));
+    }
+    let now = shard.now();
+    let record = shard.with_leases(|deadlines| {
+        shard.with_state(|state| groups::delete(state, deadlines, &request.group, now))
+    })?;
+    if let Some(record) = &record {
+        append(shard, record)?;
+    }
+    settled(shard).await?;
+    let mut response = GroupDeleteResponseT::default();
+    response.existed = record.is_some();
+    Ok(response)
+}
