@@ -4,7 +4,7 @@ use super::slots::Source;
 use super::{Catalog, Directory, IndexError};
 use crate::disk::{Disk, DiskErrorKind};
 use crate::index::ActiveIndex;
-use crate::index::bundle::{self, BundleSource, SealedAt};
+use crate::index::bundle::{self, BundleSource, DirectoryEntry, SealedAt};
 use crate::position::QueueHandle;
 use std::rc::Rc;
 
@@ -105,9 +105,17 @@ impl<D: Disk> Catalog<D> {
         let after: Directory = bundle::merged_directory(index, &before)
             .filter(|entry| keep(entry.queue))
             .collect();
+        let starts = after.iter().map(|entry| DirectoryEntry {
+            next_offset: index.first_offset(entry.queue).unwrap_or(entry.next_offset),
+            ..*entry
+        });
         self.inner.pages.forget(segment);
         let mut slots = self.inner.slots.borrow_mut();
         if slots.set_file(segment, sealed_at.last_header_checksum) {
+            if slots.index_of(segment) == Some(0) {
+                // What the oldest segment in memory told until now.
+                slots.set_start(starts.collect());
+            }
             let newest = slots.first_in_memory() - 1;
             if slots.index_of(segment) == Some(newest) {
                 slots.set_newest(segment, after);
