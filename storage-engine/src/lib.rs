@@ -13,6 +13,8 @@ pub mod preflight;
 pub mod reader;
 pub mod retention;
 pub mod runtime;
+pub mod shard_meta;
 pub mod snapshot;
 pub mod state_machine;
 pub mod store;
+mod sync;

@@ -17,4 +17,7 @@
 //! - [`recovery`]: torn tail or damage.
 
 pub mod frame;
+pub mod group_commit;
+pub mod open_frame;
+pub mod placement;
 pub mod record;
