@@ -21,3 +21,8 @@ pub mod group_commit;
 pub mod open_frame;
 pub mod placement;
 pub mod record;
+pub mod recovery;
+pub mod scan;
+pub mod segments;
+pub mod tail;
+mod unreleased;
