@@ -170,10 +170,10 @@ impl FrameHeader {
         if u16_at(b, 6) != 0 || u64_at(b, 64) != 0 || u64_at(b, 112) != 0 || u64_at(b, 120) != 0 {
             return field("reserved", 1);
         }
-        if self.position.0 % BLOCK_BYTES as u64 != 0 {
+        if !self.position.0.is_multiple_of(BLOCK_BYTES as u64) {
             return field("position", self.position.0);
         }
-        if self.body_bytes == 0 || self.body_bytes % 8 != 0 {
+        if self.body_bytes == 0 || !self.body_bytes.is_multiple_of(8) {
             return field("body_bytes", u64::from(self.body_bytes));
         }
         if self.record_count == 0 || self.record_count > self.body_bytes / 8 {

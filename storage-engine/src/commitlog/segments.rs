@@ -2,10 +2,10 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `NNNNNNNNNNNN.seg` | segment N, decimal with leading zeros; as long as a segment from the moment it has this name |
-//! | `NNNNNNNNNNNN.idx` | its index, once it is sealed |
-//! | `free-NNNNNNNNNNNN` | a retired segment waiting to be used again; its bytes are stale frames |
-//! | `prepare-NNNNNNNNNNNN` | a segment being allocated; removed at open |
+//! | `NNNNNNNNNNNNNNNNNNNN.seg` | segment N, decimal with leading zeros; as long as a segment from the moment it has this name |
+//! | `NNNNNNNNNNNNNNNNNNNN.idx` | its index, once it is sealed |
+//! | `free-NNNNNNNNNNNNNNNNNNNN` | a retired segment waiting to be used again; its bytes are stale frames |
+//! | `prepare-NNNNNNNNNNNNNNNNNNNN` | a segment being allocated; removed at open |
 //!
 //! Invariants:
 //! - A frame is written only into a prepared segment: allocated in full, synced, its name durable. So the log never
@@ -15,6 +15,7 @@
 
 use super::placement::Geometry;
 use crate::disk::{Disk, DiskError, DiskErrorKind, DiskFile};
+use crate::index::bundle;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -22,28 +23,32 @@ use std::rc::Rc;
 /// Files that stay open although nobody reads them.
 const OPEN_IDLE_MAX: usize = 64;
 
+/// Positions of segments of up to 4 GiB stay far from overflow; a file with a higher number is not ours.
+const SEGMENT_NUMBER_MAX: u64 = 1 << 30;
+
 /// File name of a segment.
 pub fn segment_name(number: u64) -> String {
-    format!("{number:012}.seg")
-}
-
-/// File name of a segment's index.
-pub fn index_name(number: u64) -> String {
-    format!("{number:012}.idx")
+    format!("{number:020}.seg")
 }
 
 fn spare_name(number: u64) -> String {
-    format!("free-{number:012}")
+    format!("free-{number:020}")
 }
 
 fn preparing_name(number: u64) -> String {
-    format!("prepare-{number:012}")
+    format!("prepare-{number:020}")
 }
 
 fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-    let plain = digits.len() >= 12 && digits.bytes().all(|b| b.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten()
+    let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = plain.then(|| digits.parse().ok())??;
+    (number <= SEGMENT_NUMBER_MAX).then_some(number)
+}
+
+/// Left behind by a crash, or a spare too many.
+fn is_waste(name: &str) -> bool {
+    name.starts_with("free-") || name.starts_with("prepare-") || name.ends_with(".tmp")
 }
 
 /// An open segment. Whoever reads or writes it holds it, and it is not retired meanwhile.
@@ -80,7 +85,7 @@ impl<D: Disk> Segments<D> {
                 && spares.len() < spares_max
             {
                 spares.push(number);
-            } else if name.starts_with("free-") || name.starts_with("prepare-") {
+            } else if is_waste(name) {
                 disk.remove(name).await?;
                 removed = true;
             }
@@ -163,19 +168,24 @@ impl<D: Disk> Segments<D> {
         }
         let name = segment_name(number);
         let spare = self.spares.borrow_mut().pop();
-        let (file, fresh_from) = match spare {
+        let fresh_from = match spare {
             Some(spare) => {
                 self.disk.rename(&spare_name(spare), &name).await?;
-                (self.disk.open(&name).await?, self.geometry.segment_bytes)
+                self.geometry.segment_bytes
             }
-            None => (self.allocate(number).await?, 0),
+            None => {
+                self.allocate(number).await?;
+                0
+            }
         };
         self.disk.sync_dir().await?;
+        // Opened under its own name, so that errors carry that.
+        let file = self.disk.open(&name).await?;
         self.known.borrow_mut().insert(number);
         Ok(self.insert(number, file, fresh_from))
     }
 
-    async fn allocate(&self, number: u64) -> Result<D::File, DiskError> {
+    async fn allocate(&self, number: u64) -> Result<(), DiskError> {
         let temporary = preparing_name(number);
         let file = match self.disk.create(&temporary).await {
             Err(error) if error.kind == DiskErrorKind::AlreadyExists => {
@@ -194,8 +204,8 @@ impl<D: Disk> Segments<D> {
             let _ = self.disk.remove(&temporary).await;
             return Err(error);
         }
-        self.disk.rename(&temporary, &segment_name(number)).await?;
-        Ok(file)
+        file.close().await?;
+        self.disk.rename(&temporary, &segment_name(number)).await
     }
 
     /// Whether somebody reads or writes segment `number`.
@@ -212,7 +222,7 @@ impl<D: Disk> Segments<D> {
         self.known.borrow_mut().remove(&number);
         let file = self.open.borrow_mut().remove(&number);
         close(file).await?;
-        match self.disk.remove(&index_name(number)).await {
+        match self.disk.remove(&bundle::file_name(number)).await {
             Err(error) if error.kind != DiskErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -262,17 +272,15 @@ mod tests {
 
     #[test]
     fn names_carry_the_number() {
-        assert_eq!(segment_name(7), "000000000007.seg");
-        assert_eq!(number_in("000000000007.seg", "", ".seg"), Some(7));
-        assert_eq!(
-            number_in(&segment_name(10u64.pow(13)), "", ".seg"),
-            Some(10u64.pow(13))
-        );
+        assert_eq!(segment_name(7), "00000000000000000007.seg");
+        assert_eq!(number_in("00000000000000000007.seg", "", ".seg"), Some(7));
+        assert_eq!(number_in(&segment_name(1 << 30), "", ".seg"), Some(1 << 30));
+        assert_eq!(number_in(&segment_name(u64::MAX), "", ".seg"), None);
         for other in [
             "7.seg",
-            "00000000000x.seg",
-            "000000000007.idx",
-            "+00000000007.seg",
+            "0000000000000000000x.seg",
+            "00000000000000000007.idx",
+            "+0000000000000000007.seg",
         ] {
             assert_eq!(number_in(other, "", ".seg"), None, "{other}");
         }

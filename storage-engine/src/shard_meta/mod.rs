@@ -32,7 +32,8 @@ pub const SLOT_BYTES: usize = BLOCK_BYTES;
 /// Most cuts that are remembered.
 pub const CUTS_MAX: usize = 128;
 const MAGIC: u32 = u32::from_le_bytes(*b"RQSM");
-const VERSION: u16 = 1;
+/// Format version.
+pub const VERSION: u16 = 1;
 const CUTS_AT: usize = 80;
 const CHECKSUM_AT: usize = SLOT_BYTES - 4;
 const _: () = assert!(CUTS_AT + 16 * CUTS_MAX <= CHECKSUM_AT);

@@ -1,8 +1,35 @@
 //! One shard's store: the only type of this crate that a broker works with.
+//!
+//! ```text
+//! append ─▶ open frame ─▶ writer ─▶ disk ─▶ durable ─▶ waiters, visible, listener     append.rs, writer.rs
+//!              │ state, index, cache                                                  (commitlog::tail)
+//! read  ◀──────┴──────────── below visible                                            read.rs
+//! open: shard.meta, snapshot, replay, verdict                                         load.rs, replay.rs
+//! aside: segments, bundles, snapshots, retention                                      upkeep.rs, snapshotting.rs, retire.rs
+//! ```
+//! - Lives on its shard's executor. Handles are cheap; tasks end with `stop` or a failed write.
+//! - A record is applied to the state when it enters the open frame. Whoever shows state to the outside waits until
+//!   `durable` passes what it depends on.
+//! - `appended >= written >= durable >= visible`; `visible` is `durable` until there are replicas.
+//! - After a failed write nothing more becomes durable or visible; what was visible stays readable.
 
+mod append;
+mod inner;
+mod load;
+mod meta_keeper;
 mod metrics;
+mod open;
 mod options;
+mod read;
+mod rebuild;
+mod replay;
+mod retire;
+mod snapshotting;
+mod stop;
 mod types;
+mod upkeep;
+mod waiters;
+mod writer;
 
 pub use crate::cache::SharedSlice;
 pub use metrics::{Histogram, StoreMetrics};
@@ -16,16 +43,11 @@ use crate::disk::Disk;
 use crate::position::{Frontiers, Position, QueueHandle, QueueOffset};
 use crate::runtime::Runtime;
 use crate::state_machine::StateMachine;
+use inner::Inner;
 use std::rc::Rc;
 
 /// Told which queues gained visible messages.
 pub type VisibleListener = Rc<dyn Fn(&[QueueHandle])>;
-
-struct Inner<D: Disk, R: Runtime, S: StateMachine> {
-    _disk: D,
-    _runtime: R,
-    _state: S,
-}
 
 /// A cheap handle to the store of one shard.
 pub struct Store<D: Disk, R: Runtime, S: StateMachine> {
@@ -39,7 +61,6 @@ impl<D: Disk, R: Runtime, S: StateMachine> Clone for Store<D, R, S> {
     }
 }
 
-#[allow(unused_variables, clippy::todo, reason = "bodies follow")]
 impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
     /// Recovers the log, rebuilds `state` (which must be empty) and starts the background tasks.
     pub async fn open(
@@ -48,18 +69,19 @@ impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
         options: StoreOptions,
         state: S,
     ) -> Result<Self, OpenError> {
-        todo!()
+        let inner = open::open(disk, runtime, options, state).await?;
+        Ok(Self { inner })
     }
 
     /// Looks at the state. What is shown may still be undone by a crash: a reply that exposes it waits until
     /// `durable(frontiers().appended)`.
     pub fn with_state<T>(&self, look: impl FnOnce(&S) -> T) -> T {
-        todo!()
+        look(&self.inner.state.borrow())
     }
 
     /// The time that the next record gets: the wall clock, but never less than the last record's.
     pub fn store_time_ms(&self) -> i64 {
-        todo!()
+        self.inner.store_time_ms()
     }
 
     /// Places a batch that `BatchView::parse` accepted and appends it.
@@ -69,37 +91,37 @@ impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
         base_offset: QueueOffset,
         batch: &[u8],
     ) -> Result<Appended, AppendError> {
-        todo!()
+        self.inner.append_batch(queue, base_offset, batch)
     }
 
     /// Appends a change of the state.
     pub fn append_control(&self, record: &[u8]) -> Result<Appended, AppendError> {
-        todo!()
+        self.inner.append_control(record)
     }
 
     /// Waits until everything below `end` survives a power cut.
     pub async fn durable(&self, end: Position) -> Result<(), LogStopped> {
-        todo!()
+        self.inner.wait_durable(end).await
     }
 
     /// How far the log is.
     pub fn frontiers(&self) -> Frontiers {
-        todo!()
+        self.inner.tail.borrow().frontiers()
     }
 
     /// The first offset that consumers may not read yet.
     pub fn visible_offset(&self, queue: QueueHandle) -> Option<QueueOffset> {
-        todo!()
+        self.inner.visible_offset(queue)
     }
 
     /// The first offset still stored.
     pub fn min_offset(&self, queue: QueueHandle) -> Option<QueueOffset> {
-        todo!()
+        self.inner.min_offset(queue)
     }
 
     /// Calls `listener` whenever queues gained visible messages. It may call back into the store.
     pub fn on_visible(&self, listener: VisibleListener) {
-        todo!()
+        *self.inner.listener.borrow_mut() = Some(listener);
     }
 
     /// Reads batches of a queue, beginning with the one that holds `from`; none if `from` is the visible offset.
@@ -109,12 +131,12 @@ impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
         from: QueueOffset,
         limits: ReadLimits,
     ) -> Result<ReadBatches<D>, ReadError> {
-        todo!()
+        self.inner.read(queue, from, limits).await
     }
 
     /// Finds the batch of the message at `position`.
     pub async fn read_position(&self, position: Position) -> Result<FoundBatch<D>, ReadError> {
-        todo!()
+        self.inner.read_position(position).await
     }
 
     /// The first offset whose store time is at least `time_ms`; the visible offset if there is none.
@@ -123,7 +145,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
         queue: QueueHandle,
         time_ms: i64,
     ) -> Result<QueueOffset, ReadError> {
-        todo!()
+        self.inner.offset_at_time(queue, time_ms).await
     }
 
     /// Positions of visible messages whose key hash is `key_hash`, newest first; the caller compares the key.
@@ -135,31 +157,33 @@ impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
         to_ms: i64,
         max: usize,
     ) -> Result<Vec<Position>, ReadError> {
-        todo!()
+        self.inner
+            .find_key(queue, key_hash, from_ms..=to_ms, max)
+            .await
     }
 
     /// How the store is.
     pub fn health(&self) -> Health {
-        todo!()
+        self.inner.health()
     }
 
     /// A copy of the counters.
     pub fn metrics(&self) -> StoreMetrics {
-        todo!()
+        self.inner.metrics()
     }
 
     /// Bytes that may be appended before `Busy`.
     pub fn room(&self) -> usize {
-        todo!()
+        self.inner.tail.borrow().room()
     }
 
     /// Waits until `bytes` more may be appended, or the log is stopped.
     pub async fn wait_room(&self, bytes: usize) -> Result<(), LogStopped> {
-        todo!()
+        self.inner.wait_room(bytes).await
     }
 
     /// Refuses further appends, waits for those accepted, writes a snapshot and marks the log clean.
     pub async fn stop(&self) -> Result<(), StopError> {
-        todo!()
+        self.inner.stop().await
     }
 }

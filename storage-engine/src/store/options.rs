@@ -45,6 +45,8 @@ pub struct StoreOptions {
     pub retention_check_ms: u64,
     /// A segment is rolled early at this much index.
     pub index_bytes_max: usize,
+    /// Pages of sealed segments' indexes kept in memory.
+    pub index_cache_bytes: usize,
 }
 
 impl Default for StoreOptions {
@@ -69,7 +71,8 @@ impl Default for StoreOptions {
             zero_ahead_bytes: 4 << 20,
             idle_meta_ms: 100,
             retention_check_ms: 10_000,
-            index_bytes_max: 32 << 20,
+            index_bytes_max: crate::index::limits::INDEX_BYTES_ROLL as usize,
+            index_cache_bytes: 16 << 20,
         }
     }
 }
@@ -88,6 +91,7 @@ impl StoreOptions {
             snapshot_every_bytes: 24 * block as u64,
             snapshot_chunk_bytes: 256,
             zero_ahead_bytes: 0,
+            index_cache_bytes: 256 << 10,
             idle_meta_ms: 5,
             retention_check_ms: 50,
             ..Self::default()
@@ -97,7 +101,7 @@ impl StoreOptions {
     /// What is wrong with these options, if anything.
     pub fn check(&self) -> Result<(), &'static str> {
         let block = BLOCK_BYTES as u64;
-        let aligned = |bytes: u64| bytes > 0 && bytes % block == 0;
+        let aligned = |bytes: u64| bytes > 0 && bytes.is_multiple_of(block);
         if !aligned(self.segment_bytes) || !aligned(self.segment_reserve_bytes) {
             return Err("segment_bytes and segment_reserve_bytes must be multiples of 4096");
         }

@@ -2,6 +2,7 @@
 
 use crate::cache::SharedSlice;
 use crate::disk::{Disk, DiskError};
+use crate::index::IndexError;
 use crate::position::{Position, QueueHandle, QueueOffset};
 use ringmq_wire::batch::BatchHeader;
 use std::rc::Rc;
@@ -109,6 +110,9 @@ pub enum ReadError {
     PositionNotFound(Position),
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The index cannot be read, nor made again.
+    #[error(transparent)]
+    Index(IndexError),
 }
 
 /// Why a clean stop was not clean; the log is whole all the same.
