@@ -1,4 +1,5 @@
 //! The store on the simulated disk.
+#![allow(clippy::print_stdout, reason = "a failing test shows its seed")]
 
 mod support;
 
@@ -460,7 +461,7 @@ fn nonsense_and_lost_meta_are_refused_in_words() {
 #[test]
 fn acknowledged_messages_survive_power_cuts() {
     let base = support::seed(11);
-    eprintln!("RINGMQ_SEED={base}");
+    println!("RINGMQ_SEED={base}");
     for round in 0..60u64 {
         let seed = base.wrapping_mul(1000) + round;
         let policy = CrashPolicy::ALL[(round % 6) as usize];
@@ -569,7 +570,7 @@ async fn run_until_cut(
                 acknowledged.set(acknowledged.get().max(count + 1));
             }
         });
-        if runtime.random_u64() % 4 == 0 {
+        if runtime.random_u64().is_multiple_of(4) {
             runtime
                 .sleep(Duration::from_micros(runtime.random_u64() % 3000))
                 .await;
