@@ -126,7 +126,7 @@ impl From<ReadError> for Refusal {
                 Self::new(ErrorCode::TopicNotFound, "the topic was deleted")
             }
             ReadError::PositionNotFound(_) => Self::new(ErrorCode::MessageNotFound, message),
-            ReadError::Disk(_) => Self::new(ErrorCode::Internal, message),
+            ReadError::Disk(_) | ReadError::Index(_) => Self::new(ErrorCode::Internal, message),
         }
     }
 }
