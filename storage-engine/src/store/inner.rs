@@ -1,6 +1,7 @@
 //! What a store consists of. No borrow of a cell is held across an await.
 
 use super::meta_keeper::MetaKeeper;
+use super::read::SegmentFiles;
 use super::waiters::Waiters;
 use super::{
     AppendError, Damage, LogMode, LogStopped, StoreMetrics, StoreOptions, VisibleListener,
@@ -13,6 +14,8 @@ use crate::disk::{Disk, DiskError};
 use crate::index::Catalog;
 use crate::index::bundle::SealedAt;
 use crate::position::Position;
+use crate::reader::Reader;
+use crate::runtime::Runtime;
 use crate::snapshot::Snapshots;
 use crate::sync::{Signal, Turn};
 use std::cell::{Cell, RefCell};
@@ -20,7 +23,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Shared by the handles of a store and its tasks.
-pub(super) struct Inner<D: Disk, R, S> {
+pub(super) struct Inner<D: Disk, R: Runtime, S> {
     pub(super) disk: D,
     pub(super) runtime: R,
     pub(super) options: StoreOptions,
@@ -30,6 +33,7 @@ pub(super) struct Inner<D: Disk, R, S> {
     pub(super) cache: RefCell<TailCache<D>>,
     pub(super) catalog: Catalog<D>,
     pub(super) segments: Rc<Segments<D>>,
+    pub(super) reader: Reader<D, R, SegmentFiles<D>>,
     pub(super) meta: MetaKeeper<D>,
     pub(super) metrics: RefCell<StoreMetrics>,
     pub(super) waiters: RefCell<Waiters>,
@@ -101,7 +105,7 @@ impl Signals {
     }
 }
 
-impl<D: Disk, R, S> Inner<D, R, S> {
+impl<D: Disk, R: Runtime, S> Inner<D, R, S> {
     /// Why the log takes no more records, for good.
     pub(super) fn stopped(&self) -> Option<LogStopped> {
         let condition = &self.condition;

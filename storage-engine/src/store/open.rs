@@ -3,6 +3,7 @@
 use super::inner::{Condition, Inner, Signals};
 use super::load::{Recovered, geometry, recover};
 use super::meta_keeper::MetaKeeper;
+use super::read::SegmentFiles;
 use super::waiters::Waiters;
 use super::{OpenError, StoreMetrics, StoreOptions};
 use crate::cache::TailCache;
@@ -10,6 +11,7 @@ use crate::commitlog::group_commit::DispatchLimits;
 use crate::commitlog::open_frame::FrameIdentity;
 use crate::commitlog::tail::{LogTail, TailLimits};
 use crate::disk::{Disk, DiskErrorKind};
+use crate::reader::{Reader, ReaderOptions};
 use crate::runtime::Runtime;
 use crate::state_machine::StateMachine;
 use crate::sync::Turn;
@@ -57,6 +59,12 @@ fn assemble<D: Disk, R: Runtime, S: StateMachine>(
     let link = recovered.link;
     let newest = recovered.snapshots.newest();
     let last_snapshot = newest.map_or((recovered.meta.log_start, 0), |s| (s.replay_from, s.bytes));
+    let files = SegmentFiles(Rc::clone(&recovered.segments));
+    let reader_options = ReaderOptions {
+        cache_bytes: options.read_cache_bytes,
+        ..ReaderOptions::new(options.segment_bytes)
+    };
+    let reader = Reader::new(runtime.clone(), files, reader_options);
     let condition = Condition::default();
     *condition.damage.borrow_mut() = recovered.damage;
     Inner {
@@ -69,6 +77,7 @@ fn assemble<D: Disk, R: Runtime, S: StateMachine>(
         options,
         catalog: recovered.catalog,
         segments: recovered.segments,
+        reader,
         meta: MetaKeeper::new(recovered.meta_file, recovered.meta),
         metrics: RefCell::new(StoreMetrics::default()),
         waiters: RefCell::new(Waiters::default()),

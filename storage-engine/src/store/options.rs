@@ -26,6 +26,8 @@ pub struct StoreOptions {
     pub write_mode: WriteMode,
     /// Frames kept in memory for tail readers.
     pub cache_bytes: usize,
+    /// Chunks of the log kept in memory for readers behind the tail.
+    pub read_cache_bytes: usize,
     pub retention_ms: i64,
     pub retention_bytes: Option<u64>,
     /// Shares of the file system in use at which bundles go early, go at once, and appends are refused.
@@ -60,6 +62,7 @@ impl Default for StoreOptions {
             dispatch_bytes: 128 << 10,
             write_mode: WriteMode::DurableWrite,
             cache_bytes: 64 << 20,
+            read_cache_bytes: 16 << 20,
             retention_ms: 72 * 3600 * 1000,
             retention_bytes: None,
             disk_early_percent: 75,
@@ -88,6 +91,7 @@ impl StoreOptions {
             in_flight_bytes_max: 16 * block,
             dispatch_bytes: block,
             cache_bytes: 8 * block,
+            read_cache_bytes: 64 << 10,
             snapshot_every_bytes: 24 * block as u64,
             snapshot_chunk_bytes: 256,
             zero_ahead_bytes: 0,

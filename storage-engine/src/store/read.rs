@@ -2,27 +2,18 @@
 
 use super::inner::Inner;
 use super::rebuild::rebuild_index;
-use super::{FoundBatch, ReadBatches, ReadError, ReadLimits, StoredBatch};
-use crate::cache::SharedSlice;
-use crate::commitlog::record::RECORD_HEADER_BYTES;
-use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
-use crate::format::round_up;
+use super::{FoundBatch, ReadBatches, ReadError, ReadLimits};
+use crate::commitlog::segments::{SegmentFile, Segments};
+use crate::disk::{Disk, DiskError};
 use crate::index::{BatchLimits, BatchRef, IndexError};
 use crate::position::{Position, QueueHandle, QueueOffset};
+use crate::reader::{BatchReadError, SegmentSource};
 use crate::runtime::Runtime;
 use crate::state_machine::StateMachine;
-use ringmq_wire::batch::BatchView;
+use std::rc::Rc;
 
-/// Least bytes of a disk read while more of the same queue is wanted.
-const READ_AHEAD_BYTES: usize = 256 << 10;
 /// Rebuilt indexes of one question before it is given up.
 const REBUILDS_MAX: u32 = 4;
-
-/// The last piece read from the disk in one read.
-struct Window<D: Disk> {
-    start: Position,
-    bytes: SharedSlice<D>,
-}
 
 impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     pub(super) fn visible_offset(&self, queue: QueueHandle) -> Option<QueueOffset> {
@@ -72,27 +63,15 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             return Ok(answer);
         }
         let found = self.find(queue, from, limits).await?;
-        let mut window = None;
-        for (n, batch) in found.iter().enumerate() {
-            if batch.base_offset > answer.next_offset {
-                // Offsets are dense: what an index made of a damaged segment leaves out was there once.
-                if n == 0 {
-                    return Err(ReadError::Corrupt {
-                        position: batch.position,
-                        next_readable: batch.base_offset,
-                    });
-                }
-                break;
-            }
-            match self.load(batch, &found[n..], &mut window).await {
-                Ok(stored) => {
-                    answer.next_offset = batch.next_offset;
-                    answer.batches.push(stored);
-                }
-                // What was read goes out first; the next read meets the damage at its start.
-                Err(_) if n > 0 => break,
-                Err(error) => return Err(error),
-            }
+        let dense = dense_prefix(&found, from)?;
+        let tail = |at, len| self.cache.borrow().find(at, len);
+        let read = self.reader.read(dense, self.visible_end(), tail).await;
+        answer.batches = match read {
+            Ok(batches) => batches,
+            Err(error) => return Err(self.read_failed(error, queue, from)),
+        };
+        if let Some(last) = answer.batches.len().checked_sub(1) {
+            answer.next_offset = dense[last].next_offset;
         }
         let mut metrics = self.metrics.borrow_mut();
         metrics.batches_read += answer.batches.len() as u64;
@@ -102,6 +81,36 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             .map(|b| b.bytes.len() as u64)
             .sum::<u64>();
         Ok(answer)
+    }
+
+    fn read_failed(
+        &self,
+        error: BatchReadError,
+        queue: QueueHandle,
+        offset: QueueOffset,
+    ) -> ReadError {
+        match error {
+            BatchReadError::Corrupt {
+                position,
+                next_readable,
+                cause,
+            } => {
+                tracing::error!(%cause, position = position.0, queue = queue.0, "a stored batch is damaged");
+                ReadError::Corrupt {
+                    position,
+                    next_readable: next_readable.unwrap_or_default(),
+                }
+            }
+            // Retention was faster.
+            BatchReadError::Gone(_) => {
+                let visible = self.visible_offset(queue).unwrap_or(offset);
+                ReadError::OffsetOutOfRange {
+                    offset,
+                    min: self.min_offset(queue).unwrap_or(visible),
+                    visible,
+                }
+            }
+        }
     }
 
     async fn find(
@@ -155,105 +164,6 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         }
     }
 
-    /// The bytes of a batch; `ahead` begins with it and says what will be asked for next.
-    async fn load(
-        &self,
-        batch: &BatchRef,
-        ahead: &[BatchRef],
-        window: &mut Option<Window<D>>,
-    ) -> Result<StoredBatch<D>, ReadError> {
-        let start = Position(batch.position.0 + RECORD_HEADER_BYTES as u64);
-        let len = batch.batch_bytes as usize;
-        let cached = self.cache.borrow().find(start, len);
-        if let Some(bytes) = cached {
-            self.metrics.borrow_mut().cache_hits += 1;
-            let view = BatchView::parse_unverified(&bytes).map_err(|_| corrupt(batch))?;
-            let header = *view.header();
-            return Ok(StoredBatch {
-                position: batch.position,
-                bytes,
-                header,
-            });
-        }
-        self.metrics.borrow_mut().cache_misses += 1;
-        let slice = window.as_ref().and_then(|window| window.slice(start, len));
-        let bytes = match slice {
-            Some(bytes) => bytes,
-            None => {
-                let wanted = self.wanted_bytes(ahead);
-                let read = match self.read_window(start, len, wanted).await {
-                    Ok(read) => read,
-                    Err(error) => {
-                        tracing::error!(%error, position = batch.position.0, "a stored batch cannot be read");
-                        return Err(corrupt(batch));
-                    }
-                };
-                let bytes = read.slice(start, len).ok_or_else(|| corrupt(batch))?;
-                *window = Some(read);
-                bytes
-            }
-        };
-        let view = BatchView::parse_placed(&bytes).map_err(|error| {
-            tracing::error!(%error, position = batch.position.0, "a stored batch is damaged");
-            corrupt(batch)
-        })?;
-        let header = *view.header();
-        if (header.queue_handle, header.base_offset) != (batch.queue.0, batch.base_offset.0) {
-            tracing::error!(
-                position = batch.position.0,
-                "another batch lies where this one was stored"
-            );
-            return Err(corrupt(batch));
-        }
-        Ok(StoredBatch {
-            position: batch.position,
-            bytes,
-            header,
-        })
-    }
-
-    /// How far one disk read should reach: over the batches that lie close together.
-    fn wanted_bytes(&self, ahead: &[BatchRef]) -> usize {
-        let Some(first) = ahead.first() else {
-            return 0;
-        };
-        let mut end = first.position.0;
-        for batch in ahead {
-            if batch.position.0 > end + READ_AHEAD_BYTES as u64
-                || end - first.position.0 > self.options.frame_bytes_max as u64
-            {
-                break;
-            }
-            end = batch.position.0 + RECORD_HEADER_BYTES as u64 + u64::from(batch.batch_bytes);
-        }
-        (end - first.position.0) as usize
-    }
-
-    /// Reads whole blocks around `start..start + len`, as many as `wanted` says if they can be read.
-    async fn read_window(
-        &self,
-        start: Position,
-        len: usize,
-        wanted: usize,
-    ) -> Result<Window<D>, DiskError> {
-        let segment = self.segments.file(self.geometry.segment_of(start)).await?;
-        let offset = self.geometry.offset_of(start);
-        let first = offset & !(BLOCK_BYTES as u64 - 1);
-        let lead = (offset - first) as usize;
-        let most = segment.file.len().saturating_sub(first) as usize;
-        let least = round_up(lead + len, BLOCK_BYTES);
-        let more = round_up(lead + wanted, BLOCK_BYTES).clamp(least, most.max(least));
-        let read = match segment.file.read_at(first, more).await {
-            Err(_) if more > least => segment.file.read_at(first, least).await?,
-            other => other?,
-        };
-        let len = read.len();
-        Ok(Window {
-            start: Position(start.0 - lead as u64),
-            bytes: SharedSlice::of_read(read, 0..len),
-        })
-    }
-
     pub(super) async fn read_position(
         &self,
         position: Position,
@@ -262,35 +172,26 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         let end = self.visible_end();
         let found = self.with_rebuild(async || self.catalog.extent_at(position, end).await);
         let extent = found.await?.ok_or_else(not_found)?;
-        let start = Position(extent.position.0 + RECORD_HEADER_BYTES as u64);
-        let len = extent.batch_bytes as usize;
-        let cached = self.cache.borrow().find(start, len);
-        let bytes = match cached {
-            Some(bytes) => bytes,
-            None => {
-                let window = self.read_window(start, len, len).await?;
-                window.slice(start, len).ok_or_else(not_found)?
+        let tail = |at, len| self.cache.borrow().find(at, len);
+        let batch = match self.reader.read_extent(extent, end, tail).await {
+            Ok(batch) => batch,
+            Err(BatchReadError::Gone(_)) => return Err(not_found()),
+            Err(BatchReadError::Corrupt {
+                position, cause, ..
+            }) => {
+                tracing::error!(%cause, position = position.0, "a stored batch is damaged");
+                // Without a header that can be trusted there is no offset to name.
+                let next_readable = QueueOffset(0);
+                return Err(ReadError::Corrupt {
+                    position,
+                    next_readable,
+                });
             }
         };
-        let view = BatchView::parse_placed(&bytes).map_err(|error| {
-            tracing::error!(%error, position = extent.position.0, "a stored batch is damaged");
-            // Without a header that can be trusted there is no offset to name.
-            let next_readable = QueueOffset(0);
-            ReadError::Corrupt {
-                position: extent.position,
-                next_readable,
-            }
-        })?;
-        let header = *view.header();
         let record_index = u32::try_from(position.0 - extent.position.0).unwrap_or(u32::MAX);
-        if record_index >= header.record_count {
+        if record_index >= batch.header.record_count {
             return Err(not_found());
         }
-        let batch = StoredBatch {
-            position: extent.position,
-            bytes,
-            header,
-        };
         Ok(FoundBatch {
             batch,
             record_index,
@@ -333,17 +234,39 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     }
 }
 
-impl<D: Disk> Window<D> {
-    fn slice(&self, start: Position, len: usize) -> Option<SharedSlice<D>> {
-        let from = usize::try_from(start.0.checked_sub(self.start.0)?).ok()?;
-        let to = from.checked_add(len)?;
-        (to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+/// The batches up to the first gap. Offsets are dense: what is missing was there once, and an index made of a damaged
+/// segment leaves it out.
+fn dense_prefix(found: &[BatchRef], from: QueueOffset) -> Result<&[BatchRef], ReadError> {
+    let mut next = from;
+    for (n, batch) in found.iter().enumerate() {
+        if batch.base_offset > next && n > 0 {
+            return Ok(&found[..n]);
+        }
+        if batch.base_offset > next {
+            return Err(ReadError::Corrupt {
+                position: batch.position,
+                next_readable: batch.base_offset,
+            });
+        }
+        next = batch.next_offset;
     }
+    Ok(found)
 }
 
-fn corrupt(batch: &BatchRef) -> ReadError {
-    ReadError::Corrupt {
-        position: batch.position,
-        next_readable: batch.next_offset,
+/// The segments of a log, for its reader.
+pub(super) struct SegmentFiles<D: Disk>(pub(super) Rc<Segments<D>>);
+
+impl<D: Disk> SegmentSource<D> for SegmentFiles<D> {
+    type Segment = Rc<SegmentFile<D>>;
+
+    fn file(segment: &Self::Segment) -> &D::File {
+        &segment.file
+    }
+
+    async fn segment(&self, number: u64) -> Result<Option<Self::Segment>, DiskError> {
+        if !self.0.contains(number) {
+            return Ok(None);
+        }
+        self.0.file(number).await.map(Some)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::inner::Inner;
 use super::{Health, LogStopped, StopError, StoreMetrics};
+use crate::commitlog::record::record_bytes;
 use crate::disk::Disk;
 use crate::runtime::Runtime;
 use crate::state_machine::StateMachine;
@@ -9,7 +10,7 @@ use crate::state_machine::StateMachine;
 impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     /// Waits until `bytes` more fit, and until a segment that an append missed is there (or cannot be had).
     pub(super) async fn wait_room(&self, bytes: usize) -> Result<(), LogStopped> {
-        let bytes = bytes.min(self.options.in_flight_bytes_max);
+        let bytes = record_bytes(bytes).min(self.options.in_flight_bytes_max);
         self.signals
             .room
             .until(|| {
@@ -49,6 +50,9 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         let mut metrics = self.metrics.borrow().clone();
         metrics.in_flight_bytes = self.tail.borrow().in_flight_bytes() as u64;
         metrics.log_bytes = self.log_bytes();
+        let reader = self.reader.metrics();
+        metrics.cache_hits = reader.tail_hits + reader.chunk_hits;
+        metrics.cache_misses = reader.misses;
         metrics.cache_bytes = self.cache.borrow().bytes() as u64;
         metrics
     }
