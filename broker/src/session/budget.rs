@@ -84,6 +84,12 @@ impl Budget {
         taken.into_permit()
     }
 
+    /// Waits until this budget has room, whatever its parents have.
+    pub async fn room(&self) {
+        self.inner.take(1).await;
+        self.inner.give(1);
+    }
+
     /// Takes `amount` now, or nothing. Fails also while others wait.
     pub fn try_acquire(&self, amount: usize) -> Option<Permit> {
         let mut level = Some(self);

@@ -273,6 +273,9 @@ impl<D: Disk, R: Runtime> Reader<D, R> {
 
     async fn reserve(&mut self, bytes: usize) {
         let link = &self.wire.link;
+        // A peer that does not take its answers is not read either. The shard's budget of answers is not waited
+        // for: other peers' slowness must not stop a producer.
+        link.unsent.room().await;
         let slot = link.requests.acquire(1).await;
         let bytes = link.received.acquire(bytes).await;
         self.permits = Some(RequestPermits { bytes, slot });
