@@ -9,6 +9,7 @@ mod topics;
 pub use cluster::{ClusterStatus, ShardState, ShardStatus};
 pub use groups::{GroupDescription, GroupMember, GroupQueue, GroupSummary};
 pub use messages::FoundMessage;
+pub(crate) use offsets::by_shard;
 pub use offsets::{OffsetSpec, QueueReset};
 pub use topics::{QueueDescription, TopicDescription, TopicSpec, TopicSummary, TopicUpdate};
 

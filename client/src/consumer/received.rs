@@ -40,7 +40,7 @@ pub struct Received {
     pub(super) decoded: Decoded,
     pub(super) position: u64,
     pub(super) store_time_ms: i64,
-    pub(super) attempt: u32,
+    pub(crate) attempt: u32,
     /// Which assignment of the queue it belongs to: answers to an earlier one count for nothing.
     pub(super) generation: u64,
 }

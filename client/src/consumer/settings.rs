@@ -47,7 +47,6 @@ pub(crate) struct Settings {
     pub(crate) auto_commit: Option<Duration>,
     pub(crate) nack_delay: Duration,
     pub(crate) session_timeout: Duration,
-    pub(crate) max_wait: Duration,
     pub(crate) on_assigned: Option<QueuesCallback>,
     pub(crate) on_revoked: Option<QueuesCallback>,
 }
@@ -78,7 +77,6 @@ impl Default for Settings {
             auto_commit: Some(Duration::from_secs(1)),
             nack_delay: Duration::from_secs(1),
             session_timeout: Duration::from_secs(15),
-            max_wait: Duration::from_secs(10),
             on_assigned: None,
             on_revoked: None,
         }

@@ -198,10 +198,9 @@ impl LaneTask {
 
     /// The connection to the queue's shard, after a look at the route if need be.
     async fn connect(&mut self) -> Result<Connection, Error> {
-        if let Some(connection) = self.connection.as_ref().filter(|c| c.is_open()) {
-            if !self.route_is_stale {
-                return Ok(connection.clone());
-            }
+        let live = self.connection.as_ref().filter(|c| c.is_open());
+        if let Some(connection) = live.filter(|_| !self.route_is_stale) {
+            return Ok(connection.clone());
         }
         let deadline = Instant::now() + CONNECT_PATIENCE;
         let topic = Arc::clone(&self.line.topic);

@@ -131,6 +131,7 @@ impl Connection {
                 .await?
                 .answer()
                 .await?;
+            tracing::debug!(address, server = hello.server, "connected");
             connection
                 .shared
                 .hello
@@ -172,23 +173,8 @@ impl Connection {
         Self { shared, outgoing }
     }
 
-    /// What the server said about itself.
-    pub(crate) fn hello(&self) -> &schema::HelloResponseT {
-        self.shared
-            .hello
-            .get()
-            .expect("set before the connection is handed out")
-    }
-
     pub(crate) fn is_open(&self) -> bool {
         !*self.shared.closed.borrow()
-    }
-
-    /// Resolves when the connection is dead.
-    pub(crate) async fn closed(&self) {
-        let mut closed = self.shared.closed.subscribe();
-        // The sender lives in `shared`, which this handle keeps.
-        let _ = closed.wait_for(|closed| *closed).await;
     }
 
     /// Puts a request in line. Requests reach the server in the order in which these calls return.
