@@ -5,6 +5,8 @@ pub mod cache;
 pub mod commitlog;
 pub mod data_dir;
 pub mod disk;
+#[cfg(all(test, feature = "sim"))]
+mod fixture;
 mod format;
 pub mod index;
 pub mod position;

@@ -22,3 +22,6 @@ pub use active::{ActiveIndex, InsertError};
 pub use catalog::{BatchLimits, Catalog, CatalogOptions, IndexError};
 pub use tags::TagsSummary;
 pub use types::{BatchRef, Extent};
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

@@ -8,6 +8,8 @@ use crate::disk::{Disk, DiskFile};
 use std::ops::Range;
 use std::rc::Rc;
 
+type ReadOf<D> = <<D as Disk>::File as DiskFile>::Read;
+
 /// The bundle of one sealed segment, open for lookups. Lives on its shard's executor.
 pub struct Bundle<D: Disk> {
     pub(super) segment: u64,
@@ -63,6 +65,14 @@ impl<D: Disk> Bundle<D> {
         &self.header
     }
 
+    /// Reads every page, past the cache, and checks it.
+    pub async fn verify(&self) -> Result<(), BundleError> {
+        for number in 1..self.header.pages {
+            self.read(number).await?;
+        }
+        Ok(())
+    }
+
     pub(super) fn corrupt(&self, page: u32, what: &'static str) -> BundleError {
         BundleError::Corrupt {
             file: file_name(self.segment),
@@ -75,14 +85,18 @@ impl<D: Disk> Bundle<D> {
         if let Some(page) = self.cache.find(self.segment, number) {
             return Ok(page);
         }
+        // A copy, because a disk's read buffers may come from a small registered pool.
+        let page: Page = Rc::from(&self.read(number).await?[..]);
+        self.cache.insert(self.segment, number, Rc::clone(&page));
+        Ok(page)
+    }
+
+    async fn read(&self, number: u32) -> Result<ReadOf<D>, BundleError> {
         let offset = u64::from(number) * PAGE_BYTES as u64;
         let read = self.file.read_at(offset, PAGE_BYTES).await?;
         page::check(&read, number, Some(&self.header.identity))
             .map_err(|what| self.corrupt(number, what))?;
-        // A copy, because a disk's read buffers may come from a small registered pool.
-        let page: Page = Rc::from(&read[..]);
-        self.cache.insert(self.segment, number, Rc::clone(&page));
-        Ok(page)
+        Ok(read)
     }
 
     /// The page that holds a row, and the row's index on it.

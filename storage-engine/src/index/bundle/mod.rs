@@ -70,6 +70,12 @@ pub enum BundleError {
     Mismatch { file: String, what: &'static str },
 }
 
+/// Makes a page pass its check.
+#[cfg(test)]
+pub(super) fn seal_page(page: &mut [u8], number: u32, identity: Option<&BundleIdentity>) {
+    page::seal(page, number, identity);
+}
+
 /// Name of a segment's bundle.
 pub fn file_name(segment: u64) -> String {
     format!("{segment:012}.idx")

@@ -117,6 +117,9 @@ impl<D: Disk> Catalog<D> {
                 slots.set_start(starts.collect());
             }
             let newest = slots.first_in_memory() - 1;
+            if slots.index_of(segment) == Some(0) {
+                slots.set_start(first_offsets(index, &after));
+            }
             if slots.index_of(segment) == Some(newest) {
                 slots.set_newest(segment, after);
             }
@@ -154,4 +157,13 @@ impl<D: Disk> Catalog<D> {
             .map(|entries| Some(entries.into()))
             .map_err(|cause| self.failed(segment, cause))
     }
+}
+
+/// For every queue of a directory, where its messages in the segment start; where none are, its next offset.
+fn first_offsets(index: &ActiveIndex, directory: &[DirectoryEntry]) -> Vec<DirectoryEntry> {
+    let first = |entry: &DirectoryEntry| DirectoryEntry {
+        queue: entry.queue,
+        next_offset: index.first_offset(entry.queue).unwrap_or(entry.next_offset),
+    };
+    directory.iter().map(first).collect()
 }
