@@ -16,7 +16,7 @@ use bytes::Bytes;
 use ringmq_wire::batch::{BatchError, BatchView};
 use ringmq_wire::native::schema::OffsetAt;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Barrier, watch};
 use tokio::task::JoinSet;
@@ -37,8 +37,16 @@ pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
     let (done, sent_all) = watch::channel(false);
     let mut reading = JoinSet::new();
     let clock = Instant::now();
+    let began = Arc::new(OnceLock::new());
     for lane in read_lanes {
-        reading.spawn(follow(lane, window, clock, ready.clone(), sent_all.clone()));
+        reading.spawn(follow(
+            lane,
+            window,
+            clock,
+            began.clone(),
+            ready.clone(),
+            sent_all.clone(),
+        ));
     }
     tokio::select! {
         _ = ready.wait() => {}
@@ -47,7 +55,7 @@ pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
             return Err(BenchError::Cluster("a reader ended before the first send".into()));
         }
     }
-    let offset = clock.elapsed();
+    let offset = *began.get_or_init(|| clock.elapsed());
     let started = Instant::now();
     let mut sending = JoinSet::new();
     for (number, lane) in send_lanes.into_iter().enumerate() {
@@ -101,12 +109,12 @@ async fn follow(
     lane: Lane,
     window: Window,
     clock: Instant,
+    sending_began: Arc<OnceLock<Duration>>,
     ready: Arc<Barrier>,
     sent_all: watch::Receiver<bool>,
 ) -> Result<Latencies, BenchError> {
     let mut fetcher = Fetcher::open(&lane, OffsetAt::Latest, FETCH_BYTES).await?;
     ready.wait().await;
-    let began = clock.elapsed();
     let mut delivered = Latencies::new();
     loop {
         // Asked before the fetch: an empty answer after the last send was acknowledged is the end.
@@ -121,7 +129,10 @@ async fn follow(
                 address: lane.address.clone(),
                 what: error.to_string(),
             })?;
-            if due.is_some_and(|due| window.contains(due.saturating_sub(began))) {
+            // Before sending began there is nothing of this run.
+            let began = sending_began.get().copied().unwrap_or(now);
+            let sent_after = due.and_then(|due| due.checked_sub(began));
+            if sent_after.is_some_and(|after| window.contains(after)) {
                 delivered.record(now.saturating_sub(due.unwrap_or(now)));
             }
         }
