@@ -23,13 +23,19 @@ pub(crate) struct Block {
     pub(crate) bytes: u64,
 }
 
-/// Reads from `path`; "-" is stdin. The size is known for files.
-pub(crate) fn open(
-    path: &Path,
-) -> Result<(mpsc::Receiver<Result<Block, CliError>>, Option<u64>), CliError> {
+/// Input being read.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) blocks: mpsc::Receiver<Result<Block, CliError>>,
+    /// Known for files.
+    pub(crate) size_bytes: Option<u64>,
+}
+
+/// Reads from `path`; "-" is stdin.
+pub(crate) fn open(path: &Path) -> Result<Input, CliError> {
     let shown = path.display().to_string();
-    let (sender, receiver) = mpsc::channel(BLOCKS_WAITING_MAX);
-    let mut size = None;
+    let (sender, blocks) = mpsc::channel(BLOCKS_WAITING_MAX);
+    let mut size_bytes = None;
     let input: Box<dyn Read + Send> = if path == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
@@ -39,11 +45,11 @@ pub(crate) fn open(
         };
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        size = metadata.is_file().then_some(metadata.len());
+        size_bytes = metadata.is_file().then_some(metadata.len());
         Box::new(file)
     };
     std::thread::spawn(move || read_all(input, &shown, &sender));
-    Ok((receiver, size))
+    Ok(Input { blocks, size_bytes })
 }
 
 fn read_all(

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let output = Output::default();
+    let output = Output;
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 /// Bytes of stdout that are collected before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Output;
 
 impl Output {

@@ -23,16 +23,16 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), CliError> {
     let topic = client.admin().describe_topic(&arguments.topic).await?.topic;
-    let (mut blocks, size) = lines::open(&arguments.file)?;
+    let mut input = lines::open(&arguments.file)?;
     let mut sender = Sender::start(client, arguments, topic.queues);
-    let progress = Progress::new(size);
+    let progress = Progress::new(input.size_bytes);
     let started = Instant::now();
     let mut interrupted = false;
     let stop = stop::requested();
     tokio::pin!(stop);
     let outcome = loop {
         let block = tokio::select! {
-            block = blocks.recv() => block,
+            block = input.blocks.recv() => block,
             () = &mut stop => {
                 interrupted = true;
                 None
