@@ -31,6 +31,11 @@ pub trait StateMachine: 'static {
     fn apply(&mut self, position: Position, store_time_ms: i64, record: RecordRef<'_>);
     /// The next offset of a queue; `None` for a queue that does not exist (any more).
     fn next_offset(&self, queue: QueueHandle) -> Option<QueueOffset>;
+    /// The first offset of a queue that the state still wants kept, whatever the log holds below it.
+    fn trim_offset(&self, queue: QueueHandle) -> QueueOffset {
+        let _ = queue;
+        QueueOffset(0)
+    }
     /// Serialises the entries after `after` (`None`: from the start), about `bytes_max` bytes of them.
     fn snapshot_chunk(&self, after: Option<&[u8]>, bytes_max: usize) -> SnapshotChunk;
     /// Loads a chunk into an empty or partly restored state. `stamp`: it holds all records below this position.

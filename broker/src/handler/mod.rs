@@ -34,6 +34,9 @@ pub mod topic_describe;
 pub mod topic_list;
 pub mod topic_update;
 
+#[cfg(test)]
+mod model_tests;
+
 pub use dispatch::{Answering, dispatch};
 pub use refusal::Refusal;
 

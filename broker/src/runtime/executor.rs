@@ -4,7 +4,7 @@ use super::condition::{Board, Condition};
 use super::listener::Listener;
 use super::{ShardPlan, mailbox};
 use crate::node::{NodeHandle, ShardCommand};
-use crate::shard::Shard;
+use crate::shard::{Shard, trim};
 use crate::state::ShardState;
 use ringmq_storage_engine::disk::glommio::GlommioDisk;
 use ringmq_storage_engine::runtime::glommio::GlommioRuntime;
@@ -90,6 +90,7 @@ async fn open(plan: ShardPlan, node: NodeHandle) -> Result<OpenShard, String> {
 async fn serve(open: OpenShard, board: Board, position: usize) {
     let watching = watch(open.shard.clone(), board.clone(), position);
     glommio::spawn_local(watching).detach();
+    glommio::spawn_local(trim::run(open.shard.clone())).detach();
     mailbox::run(open.shard, open.listener, open.commands).await;
     board.set(position, Condition::Stopped);
 }

@@ -6,6 +6,7 @@
 pub mod counters;
 pub mod fetch;
 mod status;
+pub mod trim;
 
 pub use counters::Counters;
 

@@ -25,11 +25,12 @@ pub mod limits;
 pub mod offsets;
 pub mod produce;
 pub mod record;
+pub mod retention;
 mod snapshot;
 pub mod topics;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use bytes::DecodeError;
 pub use entries::{Group, GroupQueue, Lease, Queue, QueuePlace, Topic, TopicSettings};
@@ -211,6 +212,11 @@ impl StateMachine for ShardState {
 
     fn next_offset(&self, queue: QueueHandle) -> Option<QueueOffset> {
         Some(self.queues.get(queue)?.next_offset)
+    }
+
+    fn trim_offset(&self, queue: QueueHandle) -> QueueOffset {
+        let queue = self.queues.get(queue);
+        queue.map_or(QueueOffset(0), |queue| queue.trim_offset)
     }
 
     fn snapshot_chunk(&self, after: Option<&[u8]>, bytes_max: usize) -> SnapshotChunk {

@@ -24,11 +24,9 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
 
     pub(super) fn min_offset(&self, queue: QueueHandle) -> Option<QueueOffset> {
         let visible = self.visible_offset(queue)?;
-        Some(
-            self.catalog
-                .min_offset(queue)
-                .map_or(visible, |min| min.min(visible)),
-        )
+        let stored = self.catalog.min_offset(queue).unwrap_or(visible);
+        let wanted = self.state.borrow().trim_offset(queue);
+        Some(stored.max(wanted).min(visible))
     }
 
     fn visible_end(&self) -> Position {

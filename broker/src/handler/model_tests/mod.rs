@@ -1,0 +1,5 @@
+//! Handlers on a whole shard over the simulated disk: what was answered holds, also after a power cut.
+
+mod crash;
+mod requests;
+mod world;
