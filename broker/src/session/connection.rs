@@ -17,6 +17,7 @@ use glommio::net::TcpStream;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::codes::Kind;
+use ringmq_wire::native::FramePrefix;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -28,6 +29,8 @@ use std::time::Duration;
 
 /// Pieces of one send.
 const SLICES_MAX: usize = 64;
+/// Times that a batch asks for room in the log, others being faster, before its producer is told `Busy`.
+const LOG_ATTEMPTS: usize = 16;
 /// How long a closed connection may go on sending what nobody reads, so that it gets our last answer.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -283,19 +286,36 @@ impl<D: Disk, R: Runtime> Reader<D, R> {
         session.reserved(now_ms(&self.shard));
     }
 
-    async fn request(&mut self, kind: Kind, prefix: &ringmq_wire::native::FramePrefix) {
+    async fn request(&mut self, kind: Kind, prefix: &FramePrefix) {
         let Some(permits) = self.permits.take() else {
             // The session announces every frame before it gives it.
             return self.wire.session.borrow_mut().consume(prefix);
         };
         if kind == Kind::Produce {
+            self.produce(prefix, permits).await;
+        } else {
+            let session = self.wire.session.borrow();
+            let header = session.header(prefix);
+            self.connection.request(kind, prefix, header, permits);
+        }
+        self.wire.session.borrow_mut().consume(prefix);
+    }
+
+    /// Waits while the log has no room, and with it everything behind on this connection: that is back-pressure,
+    /// and it keeps the order.
+    async fn produce(&self, prefix: &FramePrefix, mut permits: RequestPermits) {
+        for attempt in 1..=LOG_ATTEMPTS {
+            let busy = {
+                let session = self.wire.session.borrow();
+                let (header, payload) = (session.header(prefix), session.payload(prefix));
+                let patient = attempt < LOG_ATTEMPTS;
+                self.connection
+                    .produce(prefix, header, payload, permits, patient)
+            };
+            let Some(unused) = busy else { return };
+            permits = unused;
             self.connection.wait_for_log(prefix.payload_bytes()).await;
         }
-        let mut session = self.wire.session.borrow_mut();
-        let (header, payload) = (session.header(prefix), session.payload(prefix));
-        self.connection
-            .request(kind, prefix, header, payload, permits);
-        session.consume(prefix);
     }
 
     fn full(&self) -> Refusal {

@@ -162,7 +162,11 @@ impl Session {
 
     /// Whether the peer let a deadline pass. `owed`: the broker has not answered everything yet, so silence is right.
     pub fn check(&self, now_ms: u64, owed: bool) -> Option<Timeout> {
-        if self.waiting {
+        let whole = self
+            .current
+            .is_some_and(|(_, prefix)| self.inbox.received().len() >= prefix.frame_bytes);
+        if self.waiting || whole {
+            // It is the broker that is slow.
             return None;
         }
         if let Some(begun_ms) = self.begun_ms {

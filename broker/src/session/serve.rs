@@ -31,9 +31,6 @@ pub struct Connection<D: Disk, R: Runtime> {
     info: Rc<SessionInfo>,
 }
 
-/// What a batch may cost in the log beside its own bytes: headers and padding of the frame that it opens.
-const LOG_OVERHEAD_BYTES: usize = 8 << 10;
-
 /// An answer frame that is not to be sent after all: one-way requests.
 const NO_ANSWER: Vec<u8> = Vec::new();
 
@@ -89,22 +86,53 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
             .refuse(prefix.kind, prefix.correlation_id, refusal);
     }
 
-    /// Begins a request.
+    /// Begins a produce. The permits come back when the log has no room just now and `patient` says that the caller
+    /// waits with [`Self::wait_for_log`] and asks again; nothing was done then.
+    pub fn produce(
+        &self,
+        prefix: &FramePrefix,
+        header: &[u8],
+        payload: &[u8],
+        permits: RequestPermits,
+        patient: bool,
+    ) -> Option<RequestPermits> {
+        if self.shard.is_stopping() {
+            self.refuse(prefix, &self.stopping());
+            return None;
+        }
+        let request = match native::header::<schema::ProduceRequest>(header) {
+            Ok(request) => request,
+            Err(error) => {
+                self.refuse(prefix, &error.into());
+                return None;
+            }
+        };
+        match produce::begin(&self.shard, &request, payload) {
+            Ok(begun) => self.begun(prefix, &request, begun, permits),
+            Err(refusal) if patient && refusal.code == ErrorCode::Busy => return Some(permits),
+            Err(refusal) => self.not_begun(prefix, &request, &refusal),
+        }
+        None
+    }
+
+    fn stopping(&self) -> Refusal {
+        let message = format!("{} is stopping", self.shard.name());
+        Refusal::new(ErrorCode::Stopping, message)
+    }
+
+    /// Begins any request but a produce.
     pub fn request(
         &self,
         kind: Kind,
         prefix: &FramePrefix,
         header: &[u8],
-        payload: &[u8],
         permits: RequestPermits,
     ) {
         self.shard.counters().request(kind);
         let begun = if self.shard.is_stopping() {
-            let message = format!("{} is stopping", self.shard.name());
-            Err(Refusal::new(ErrorCode::Stopping, message))
+            Err(self.stopping())
         } else {
             match kind {
-                Kind::Produce => return self.produce(prefix, header, payload, permits),
                 Kind::Fetch => return self.fetch(prefix, header, permits),
                 Kind::MessageQuery => return self.message_query(prefix, header, permits),
                 _ => {
@@ -119,35 +147,16 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
         }
     }
 
-    fn produce(
+    /// The batch is in the log; answers once it is as safe as was asked for.
+    fn begun(
         &self,
         prefix: &FramePrefix,
-        header: &[u8],
-        payload: &[u8],
+        request: &schema::ProduceRequest<'_>,
+        begun: produce::Begun,
         permits: RequestPermits,
     ) {
-        let request = match native::header::<schema::ProduceRequest>(header) {
-            Ok(request) => request,
-            Err(error) => return self.refuse(prefix, &error.into()),
-        };
-        let one_way = request.acks() == schema::Acks::None;
-        let begun = match produce::begin(&self.shard, &request, payload) {
-            Ok(begun) => begun,
-            Err(refusal) if one_way => {
-                self.shard.counters().refusal(refusal.code);
-                tracing::debug!(
-                    connection = self.info.connection,
-                    client = self.info.client_id,
-                    topic = request.topic(),
-                    code = refusal.code.name(),
-                    "one-way batch refused: {}",
-                    refusal.message
-                );
-                return;
-            }
-            Err(refusal) => return self.refuse(prefix, &refusal),
-        };
-        if one_way {
+        self.shard.counters().request(Kind::Produce);
+        if request.acks() == schema::Acks::None {
             return;
         }
         let id = prefix.correlation_id;
@@ -162,6 +171,27 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
             store.durable(end).await?;
             Ok(encode())
         });
+    }
+
+    fn not_begun(
+        &self,
+        prefix: &FramePrefix,
+        request: &schema::ProduceRequest<'_>,
+        refusal: &Refusal,
+    ) {
+        self.shard.counters().request(Kind::Produce);
+        if request.acks() != schema::Acks::None {
+            return self.refuse(prefix, refusal);
+        }
+        self.shard.counters().refusal(refusal.code);
+        tracing::debug!(
+            connection = self.info.connection,
+            client = self.info.client_id,
+            topic = request.topic(),
+            code = refusal.code.name(),
+            "one-way batch refused: {}",
+            refusal.message
+        );
     }
 
     fn fetch(&self, prefix: &FramePrefix, header: &[u8], permits: RequestPermits) {
@@ -272,14 +302,11 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
         });
     }
 
-    /// Waits until the log has room for a batch, so that a full log slows producers down instead of refusing them.
+    /// Waits until the log takes a batch of that size, so that a full log, or one that waits for its next segment,
+    /// slows producers down instead of refusing them.
     pub async fn wait_for_log(&self, batch_bytes: usize) {
-        let store = self.shard.store();
-        let bytes = batch_bytes + LOG_OVERHEAD_BYTES;
-        if store.room() < bytes {
-            // A stopped log says so to the append as well.
-            let _ = store.wait_room(bytes).await;
-        }
+        // A stopped log says so to the append as well.
+        let _ = self.shard.store().wait_room(batch_bytes).await;
     }
 
     /// The connection is gone.

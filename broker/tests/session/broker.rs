@@ -19,6 +19,7 @@ pub struct Broker {
     mailbox: flume::Sender<ShardCommand>,
     running: Option<Running>,
     directory: PathBuf,
+    store: StoreOptions,
     _home: Option<TempDir>,
 }
 
@@ -28,14 +29,22 @@ impl Broker {
     }
 
     pub fn with(limits: Limits) -> Self {
+        let store = StoreOptions {
+            segment_bytes: 64 << 20,
+            ..StoreOptions::default()
+        };
+        Self::with_store(limits, store)
+    }
+
+    pub fn with_store(limits: Limits, store: StoreOptions) -> Self {
         // Not the system's temporary directory: that may be a tmpfs, which has no direct IO.
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-        let mut broker = Self::open(home.path().to_owned(), limits);
+        let mut broker = Self::open(home.path().to_owned(), limits, store);
         broker._home = Some(home);
         broker
     }
 
-    fn open(directory: PathBuf, limits: Limits) -> Self {
+    fn open(directory: PathBuf, limits: Limits, store: StoreOptions) -> Self {
         let listener = listen(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (mailbox, commands) = flume::bounded(SHARD_MAILBOX_MAX);
@@ -64,10 +73,7 @@ impl Broker {
             },
             directory: directory.clone(),
             settings: ShardSettings::new("test", "test", 0, limits),
-            store: StoreOptions {
-                segment_bytes: 64 << 20,
-                ..StoreOptions::default()
-            },
+            store: store.clone(),
         };
         let running = start(NodePlan {
             node,
@@ -83,6 +89,7 @@ impl Broker {
             mailbox,
             running: Some(running),
             directory,
+            store,
             _home: None,
         }
     }
@@ -135,7 +142,7 @@ impl Broker {
     /// Stops and opens the same directory again.
     pub fn restart(mut self, limits: Limits) -> Self {
         self.stop().expect("a clean stop");
-        let mut again = Self::open(self.directory.clone(), limits);
+        let mut again = Self::open(self.directory.clone(), limits, self.store.clone());
         again._home = self._home.take();
         again
     }

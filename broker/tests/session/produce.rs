@@ -3,6 +3,7 @@
 use crate::broker::Broker;
 use crate::client::*;
 use ringmq_broker::limits::Limits;
+use ringmq_storage_engine::store::StoreOptions;
 use ringmq_wire::batch::BatchOptions;
 use ringmq_wire::codes::ErrorCode;
 use ringmq_wire::native::schema::Acks;
@@ -74,6 +75,49 @@ fn pipelined_batches_keep_their_order() {
         broker.metrics().store.frames_written < COUNT,
         "group commit"
     );
+}
+
+#[test]
+fn a_full_log_slows_producers_down_and_refuses_nothing() {
+    // Room for one large frame at a time, and a new segment every few batches.
+    let store = StoreOptions {
+        segment_bytes: 8 << 20,
+        frame_bytes_max: 4 << 20,
+        in_flight_bytes_max: 4 << 20,
+        ..StoreOptions::default()
+    };
+    let broker = Broker::with_store(Limits::DEFAULT, store);
+    Client::connect(broker.address).create_topic("orders", 4);
+    const COUNT: u64 = 12;
+    let address = broker.address;
+    let producers: Vec<_> = (0..4)
+        .map(|queue| {
+            std::thread::spawn(move || {
+                let mut client = Client::connect(address);
+                let mut stream = client.stream.try_clone().expect("cloned");
+                let writer = std::thread::spawn(move || {
+                    let body = vec![queue as u8; 1 << 20];
+                    for id in 0..COUNT {
+                        let batch = batch(&[&body]);
+                        let frame = produce_frame(id, "orders", queue, Acks::Durable, &batch);
+                        stream.write_all(&frame).expect("sent");
+                    }
+                });
+                for expected in 0..COUNT {
+                    let answer = client.receive();
+                    assert_eq!(answer.produced().base_offset, expected);
+                    assert_eq!(answer.prefix.correlation_id, expected);
+                }
+                writer.join().expect("all sent");
+            })
+        })
+        .collect();
+    for producer in producers {
+        producer.join().expect("all acknowledged");
+    }
+    let metrics = broker.metrics();
+    assert!(metrics.store.segments_sealed >= 4, "segments were rolled");
+    assert_eq!(metrics.sessions.refusals, []);
 }
 
 #[test]
