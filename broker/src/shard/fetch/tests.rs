@@ -37,13 +37,27 @@ enum Step {
         session: usize,
         slot: u32,
     },
-    /// Serve a turn of at most `messages`; `appended` more become visible while it is read.
+    /// Serve a turn of at most `messages`; `appended` more become visible while it is read, and the slot itself may
+    /// be changed meanwhile.
     Serve {
         session: usize,
-        messages: u64,
-        appended: u64,
-        put_back: bool,
+        turn: TurnPlan,
     },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct TurnPlan {
+    messages: u64,
+    appended: u64,
+    put_back: bool,
+    meddle: Option<Meddle>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Meddle {
+    Pause,
+    SeekToStart,
+    Remove,
 }
 
 const QUEUES: u32 = 4;
@@ -62,11 +76,26 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(session, slot, to)| Step::Seek { session, slot, to }),
         1 => (session.clone(), slot.clone()).prop_map(|(session, slot)| Step::Pause { session, slot }),
         1 => (session.clone(), slot).prop_map(|(session, slot)| Step::Resume { session, slot }),
-        6 => (session, 1u64..4, 0u64..2, any::<bool>()).prop_map(
-            |(session, messages, appended, put_back)| Step::Serve { session, messages, appended, put_back }
-        ),
+        6 => (session, turn_plan()).prop_map(|(session, turn)| Step::Serve { session, turn }),
     ];
     prop::collection::vec(step, 1..120)
+}
+
+fn turn_plan() -> impl Strategy<Value = TurnPlan> {
+    let meddle = prop_oneof![
+        12 => Just(None),
+        1 => Just(Some(Meddle::Pause)),
+        1 => Just(Some(Meddle::SeekToStart)),
+        1 => Just(Some(Meddle::Remove)),
+    ];
+    (1u64..4, 0u64..2, any::<bool>(), meddle).prop_map(|(messages, appended, put_back, meddle)| {
+        TurnPlan {
+            messages,
+            appended,
+            put_back,
+            meddle,
+        }
+    })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +130,7 @@ impl World {
     }
 
     /// Serves one turn and compares it with the model; false when nothing was ready.
-    fn serve(&mut self, session: usize, messages: u64, appended: u64, put_back: bool) -> bool {
+    fn serve(&mut self, session: usize, plan: TurnPlan) -> bool {
         let id = self.ids[session];
         let Some(turn) = self.registry.next_turn(id) else {
             let due = self.model[session].values().filter(|slot| self.due(slot));
@@ -116,11 +145,19 @@ impl World {
             QueueOffset(slot.next),
             "lost or twice"
         );
-        if appended > 0 {
-            self.append(slot.queue, appended);
+        if plan.appended > 0 {
+            self.append(slot.queue, plan.appended);
+        }
+        if let Some(meddle) = plan.meddle {
+            self.meddle(session, turn.slot, meddle);
+            // Whatever came of the turn: the change stands.
+            let (next, visible) = (QueueOffset(slot.next + 1), QueueOffset(slot.next + 2));
+            let outcome = Outcome::Progress { next, visible };
+            self.registry.finish(id, turn.slot, outcome);
+            return true;
         }
         let visible = self.visible[slot.queue as usize];
-        let outcome = if put_back {
+        let outcome = if plan.put_back {
             Outcome::Unserved
         } else if slot.next > visible {
             self.model[session]
@@ -129,13 +166,25 @@ impl World {
                 .paused = true;
             Outcome::Failed
         } else {
-            let next = (slot.next + messages).min(visible);
+            let next = (slot.next + plan.messages).min(visible);
             self.model[session].get_mut(&turn.slot).expect("known").next = next;
             let (next, visible) = (QueueOffset(next), QueueOffset(visible));
             Outcome::Progress { next, visible }
         };
         self.registry.finish(id, turn.slot, outcome);
         true
+    }
+
+    fn meddle(&mut self, session: usize, slot: u32, meddle: Meddle) {
+        match meddle {
+            Meddle::Pause => self.run(Step::Pause { session, slot }),
+            Meddle::SeekToStart => self.run(Step::Seek {
+                session,
+                slot,
+                to: 0,
+            }),
+            Meddle::Remove => self.run(Step::Remove { session, slot }),
+        }
     }
 
     fn due(&self, slot: &ModelSlot) -> bool {
@@ -202,13 +251,8 @@ impl World {
                     .resume(self.ids[session], slot, visible)
                     .expect("known slot");
             }
-            Step::Serve {
-                session,
-                messages,
-                appended,
-                put_back,
-            } => {
-                self.serve(session, messages, appended, put_back);
+            Step::Serve { session, turn } => {
+                self.serve(session, turn);
             }
         }
         self.registry.check();
@@ -225,7 +269,8 @@ proptest! {
         // With no more changes, every due slot is served to its end in bounded turns.
         for session in 0..SESSIONS {
             let mut turns = 0;
-            while world.serve(session, 3, 0, false) {
+            let plan = TurnPlan { messages: 3, appended: 0, put_back: false, meddle: None };
+            while world.serve(session, plan) {
                 turns += 1;
                 prop_assert!(turns < 1000, "no end");
             }
