@@ -1,5 +1,7 @@
 //! RingMQ's broker: one executor a core, one shard a log, one port a shard.
 //!
+//! - [`process`]: the life of a broker process; [`doctor`], [`signals`], [`logging`], [`output`] serve it.
+//! - [`admin`]: the thread beside the data path, with HTTP, control task and registrations.
 //! - [`config`], [`cli`]: what an operator can set, from file, environment and flags.
 //! - [`node`]: what every shard knows of its node; the only way between shards and the control plane.
 //! - [`directory`]: who is in which group, decided in one place, published to all shards.
@@ -13,19 +15,25 @@
 #![deny(unsafe_code)]
 
 pub mod address;
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod directory;
+pub mod doctor;
 pub mod handler;
 pub mod limits;
+pub mod logging;
 pub mod metrics;
 pub mod node;
+pub mod output;
+pub mod process;
 pub mod registration;
 #[cfg(target_os = "linux")]
 pub mod runtime;
 pub mod session;
 pub mod shard;
+pub mod signals;
 pub mod state;
 
 /// What this program calls itself in handshakes and listings.

@@ -3,6 +3,7 @@
 use super::keys::Config;
 use crate::directory::DirectoryLimits;
 use crate::limits::Limits;
+use ringmq_storage_engine::store::StoreOptions;
 
 impl Config {
     /// Bounds of a shard's sessions.
@@ -15,6 +16,26 @@ impl Config {
             message_bytes_max: self.topics.message_bytes_max as usize,
             idle_ms: u64::from(self.limits.connection_idle_ms),
             ..Limits::DEFAULT
+        }
+    }
+
+    /// How each shard stores. The format constants are those of a new directory.
+    pub fn store_options(&self) -> StoreOptions {
+        let storage = &self.storage;
+        let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        // Bounded to 99 by the table of keys.
+        let percent = |value: u32| u8::try_from(value).unwrap_or(100);
+        StoreOptions {
+            segment_bytes: storage.segment_bytes,
+            in_flight_bytes_max: bytes(storage.in_flight_bytes_max),
+            cache_bytes: bytes(storage.cache_bytes),
+            retention_ms: i64::try_from(storage.retention_ms).unwrap_or(i64::MAX),
+            retention_bytes: (storage.retention_bytes > 0).then_some(storage.retention_bytes),
+            disk_early_percent: percent(storage.disk_early_percent),
+            disk_forced_percent: percent(storage.disk_forced_percent),
+            disk_refuse_percent: percent(storage.disk_refuse_percent),
+            snapshot_every_bytes: storage.snapshot_every_bytes,
+            ..StoreOptions::default()
         }
     }
 
