@@ -30,7 +30,7 @@ fn a_long_poll_wakes_when_something_is_visible() {
         max_wait_ms: 1,
         ..fetch_of(0, vec![add(7, "orders", 1, 0)])
     });
-    assert_eq!(empty.slots(), []);
+    assert_eq!(empty.slots(), [0_u32; 0]);
     let id = reader.send_fetch(&fetch_of(empty.session, Vec::new()));
     let begin = Instant::now();
     client

@@ -27,9 +27,9 @@ fn other_protocols_get_an_answer_they_understand() {
     assert!(exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").len() > 9);
     assert_eq!(
         exchange(b"\x00\x00\x01\x10\x00\x00\x00\xf0{\"code\":105"),
-        []
+        [0_u8; 0]
     );
-    assert_eq!(exchange(b"SSH-2.0-OpenSSH_9.6\r\n"), []);
+    assert_eq!(exchange(b"SSH-2.0-OpenSSH_9.6\r\n"), [0_u8; 0]);
     broker.wait_for("all closed", |metrics| metrics.sessions.connections == 0);
 }
 
@@ -102,7 +102,7 @@ fn a_long_poll_is_not_idleness() {
     let mut request = fetch_of(0, vec![add(0, "orders", 0, 0)]);
     request.max_wait_ms = 4_000;
     let begin = Instant::now();
-    assert_eq!(client.fetch(&request).slots(), []);
+    assert_eq!(client.fetch(&request).slots(), [0_u32; 0]);
     assert!(begin.elapsed() >= Duration::from_secs(4));
     client.ping();
 }
