@@ -172,3 +172,6 @@ impl DiskUse {
             .unwrap_or(0) as u16
     }
 }
+
+#[cfg(test)]
+mod tests;

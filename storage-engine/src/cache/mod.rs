@@ -5,3 +5,6 @@ mod tail;
 
 pub use slice::SharedSlice;
 pub use tail::TailCache;
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

@@ -2,12 +2,13 @@
 
 use super::check::check;
 use super::plan::{ChunkId, Plan, Span, record_bytes};
+use super::streams::Step;
 use super::{BatchReadError, CorruptCause, Reader, SegmentSource};
 use crate::cache::SharedSlice;
 use crate::commitlog::record::RECORD_HEADER_BYTES;
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::index::{BatchRef, Extent};
-use crate::position::{Position, QueueOffset};
+use crate::position::Position;
 use crate::runtime::Runtime;
 use crate::store::StoredBatch;
 use ringmq_wire::batch::BatchHeader;
@@ -61,29 +62,11 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
     }
 
     /// Reads the chunks behind the last batch of a reader that goes on where it stopped.
-    pub(super) fn read_ahead(
-        &self,
-        first: &BatchRef,
-        next_offset: QueueOffset,
-        last: Extent,
-        end: Position,
-        plan: &Plan,
-    ) {
-        let run =
-            self.inner
-                .streams
-                .borrow_mut()
-                .advance(first.queue, first.base_offset, next_offset);
-        let geometry = self.inner.geometry;
-        let (segment, range) = geometry.record(&last);
-        let chunk = ChunkId {
-            segment,
-            number: range.start / geometry.chunk_bytes,
-        };
-        let whole = plan.is_dense(chunk) || self.inner.chunks.borrow().contains(chunk, 1);
-        if run == 0 || !whole {
+    pub(super) fn read_ahead(&self, step: Step, last: Extent, end: Position) {
+        if !self.inner.streams.borrow_mut().advance(step) {
             return;
         }
+        let geometry = self.inner.geometry;
         for ahead in geometry.chunks_behind(&last, self.inner.options.read_ahead_chunks) {
             let Some(span) = geometry.chunk_span(ahead, end) else {
                 break;

@@ -39,7 +39,7 @@ use plan::{Geometry, Plan};
 use ringmq_wire::batch::BatchHeader;
 use std::cell::RefCell;
 use std::rc::Rc;
-use streams::Streams;
+use streams::{Step, Streams};
 
 /// Where the bytes of segments come from.
 #[allow(
@@ -190,9 +190,19 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
             }
             last_from_disk = Some(extent);
         }
-        if let (Some(last), Some(plan)) = (last_from_disk, plan) {
-            let next_offset = batches[served.len() - 1].next_offset;
-            self.read_ahead(&batches[0], next_offset, last, end, &plan);
+        if let Some(last) = last_from_disk {
+            let batches = &batches[..served.len()];
+            let step = Step {
+                queue: batches[0].queue,
+                from: batches[0].base_offset,
+                next: batches[batches.len() - 1].next_offset,
+                bytes: batches
+                    .iter()
+                    .map(|batch| u64::from(batch.batch_bytes))
+                    .sum(),
+                end: Position(last.position.0 + plan::record_bytes(&last) as u64),
+            };
+            self.read_ahead(step, last, end);
         }
         Ok(served)
     }
@@ -241,3 +251,6 @@ fn extent_of(batch: &BatchRef) -> Extent {
         batch_bytes: batch.batch_bytes,
     }
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

@@ -97,3 +97,6 @@ fn stamp_in(name: &str) -> Option<Position> {
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok().map(Position)).flatten()
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

@@ -172,6 +172,9 @@ impl World {
         }
         let name = file_name(segment);
         let len = self.disk.bytes(&name).map_or(0, |bytes| bytes.len() as u64);
+        if len == 0 {
+            return;
+        }
         let at = self.random.below(len / 4096) * 4096;
         match self.random.below(4) {
             0 => self.disk.remove(&name).await.expect("it is there"),
