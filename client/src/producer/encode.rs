@@ -21,8 +21,8 @@ pub(super) struct Encoded {
     pub(super) messages: Vec<Pending>,
     /// That of its first message.
     pub(super) deadline: Instant,
-    /// Attempts so far.
-    pub(super) attempts: u32,
+    /// Why it is not stored yet.
+    pub(super) last_error: Option<Error>,
 }
 
 impl Encoded {
@@ -113,7 +113,7 @@ pub(super) fn finish(
             bytes: bytes.into(),
             messages,
             deadline,
-            attempts: 0,
+            last_error: None,
         }),
         Err(error) => {
             *builder = BatchBuilder::new();

@@ -131,7 +131,7 @@ impl LaneTask {
                 Err((messages, error)) => {
                     let effects = self.lane.give_up(id);
                     self.fail(messages, &error, false);
-                    self.perform(effects, &error);
+                    self.perform(effects);
                 }
             }
         }
@@ -231,7 +231,6 @@ impl LaneTask {
         let Some(batch) = self.batches.get_mut(&id) else {
             return;
         };
-        batch.attempts += 1;
         let payload = batch.bytes.clone();
         let timeout = batch.deadline.saturating_duration_since(Instant::now());
         let timeout = timeout.min(self.settings.request_timeout);
@@ -298,9 +297,7 @@ impl LaneTask {
         }
         self.settled(count);
         let effects = self.lane.answered(id, Answer::Stored);
-        let error = self.last_error.clone();
-        let error = error.unwrap_or_else(|| Error::closed("send message", &*self.line.topic));
-        self.perform(effects, &error);
+        self.perform(effects);
     }
 
     /// What a failure says about connection and route.
@@ -320,23 +317,29 @@ impl LaneTask {
     }
 
     fn take_answer(&mut self, id: BatchId, answer: Answer, error: Error) {
-        let effects = self.lane.answered(id, answer);
-        self.perform(effects, &error);
+        if let Some(batch) = self.batches.get_mut(&id) {
+            batch.last_error = Some(error.clone());
+        }
         self.last_error = Some(error);
+        let effects = self.lane.answered(id, answer);
+        self.perform(effects);
     }
 
-    fn perform(&mut self, effects: Vec<Effect>, error: &Error) {
+    fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Settle(_, Verdict::Stored) => {}
                 Effect::Settle(id, verdict) => {
                     if let Some(batch) = self.batches.remove(&id) {
-                        self.fail(batch.messages, error, verdict == Verdict::Maybe);
+                        let error = batch.last_error.or_else(|| self.last_error.clone());
+                        let error = error.unwrap_or_else(|| self.deadline_error(None));
+                        self.fail(batch.messages, &error, verdict == Verdict::Maybe);
                     }
                 }
                 Effect::Restamp => self.restamp(),
                 Effect::BackOff => {
-                    let advice = error.refusal().map_or(0, |refusal| refusal.retry_after_ms);
+                    let refusal = self.last_error.as_ref().and_then(Error::refusal);
+                    let advice = refusal.map_or(0, |refusal| refusal.retry_after_ms);
                     let advice =
                         Duration::from_millis(u64::from(advice)).min(Duration::from_secs(5));
                     let rest = self.backoff.next_random().max(advice);
@@ -383,8 +386,11 @@ impl LaneTask {
         late.sort_unstable();
         for id in late {
             let error = self.deadline_error(self.batches.get(&id).and_then(|b| b.messages.first()));
+            if let Some(batch) = self.batches.get_mut(&id) {
+                batch.last_error = Some(error);
+            }
             let effects = self.lane.give_up(id);
-            self.perform(effects, &error);
+            self.perform(effects);
         }
         loop {
             let late = {
