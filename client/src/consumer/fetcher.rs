@@ -24,7 +24,9 @@ use std::{
 const IDLE_WAIT_MS: u32 = 500;
 /// The same while a queue waits only for its reader.
 const DRAIN_WAIT_MS: u32 = 5;
-const FETCH_BYTES_MIN: usize = 64 << 10;
+const FETCH_BYTES_MIN: usize = 4 << 10;
+/// Least that one queue may have buffered, if the whole prefetch is not smaller.
+const QUEUE_BYTES_MIN: usize = 128 << 10;
 const FETCH_BYTES_MAX: usize = 4 << 20;
 /// Beyond the broker's wait: the connection is then given up on.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
@@ -163,7 +165,7 @@ impl Fetcher {
     /// Bytes that one queue may have buffered: a reader that is held up in one queue must not starve the others.
     fn queue_bytes(&self) -> usize {
         let share = self.shared.inbox.budget.limit() / self.shared.assigned_count().max(1);
-        share.max(2 * FETCH_BYTES_MIN)
+        share.max(QUEUE_BYTES_MIN.min(self.shared.inbox.budget.limit()))
     }
 
     fn places(&self) -> HashMap<u32, u64> {
