@@ -473,6 +473,7 @@ fn acknowledged_messages_survive_power_cuts() {
 fn crash_once(seed: u64, policy: CrashPolicy, write_mode: WriteMode) {
     let options = StoreOptions {
         write_mode,
+        zero_ahead_bytes: [0, 4 * 4096][(seed % 2) as usize],
         ..StoreOptions::test_min()
     };
     let mut random = SeededRandom::new(seed, "test");

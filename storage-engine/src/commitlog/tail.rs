@@ -328,13 +328,9 @@ impl<B: DiskBuffer> LogTail<B> {
             .map_or(self.link.end, OpenFrame::sealed_end)
     }
 
-    /// The segment that is being filled.
-    pub fn active_segment(&self) -> u64 {
-        let last = self
-            .open
-            .as_ref()
-            .map_or(self.link.end.0.saturating_sub(1), |f| f.position().0);
-        self.geometry.segment_of(Position(last))
+    /// How large the next frame is expected to be.
+    pub fn frame_hint_bytes(&self) -> usize {
+        self.frame_hint_bytes
     }
 
     /// Epoch, term and log id of the frames.

@@ -3,6 +3,7 @@
 use super::meta_keeper::MetaKeeper;
 use super::read::SegmentFiles;
 use super::waiters::Waiters;
+use super::zeroing::Piece;
 use super::{
     AppendError, Damage, LogMode, LogStopped, StoreMetrics, StoreOptions, VisibleListener,
 };
@@ -51,6 +52,8 @@ pub(super) struct Inner<D: Disk, R: Runtime, S> {
     /// First stamp and size of the newest snapshot.
     pub(super) last_snapshot: Cell<(Position, u64)>,
     pub(super) snapshotting: Cell<bool>,
+    /// Zeros that are being written ahead of the log.
+    pub(super) zeroing: Cell<Option<Piece>>,
     /// One snapshot is taken at a time.
     pub(super) snapshot_turn: Turn,
     /// One index is rebuilt at a time.
@@ -91,6 +94,8 @@ pub(super) struct Signals {
     pub(super) upkeep: Signal,
     /// The durable frontier moved.
     pub(super) durable: Signal,
+    /// A write of zeros ended.
+    pub(super) zeroed: Signal,
     /// The next segment may be wanted.
     pub(super) prepare: Signal,
 }

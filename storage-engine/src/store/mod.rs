@@ -5,7 +5,7 @@
 //!              │ state, index, cache                                                  (commitlog::tail)
 //! read  ◀──────┴──────────── below visible                                            read.rs
 //! open: shard.meta, snapshot, replay, verdict                                         load.rs, replay.rs
-//! aside: segments, bundles, snapshots, retention                                      upkeep.rs, snapshotting.rs, retire.rs
+//! aside: segments, bundles, snapshots, retention                                      upkeep.rs, snapshotting.rs, retire.rs, zeroing.rs
 //! ```
 //! - Lives on its shard's executor. Handles are cheap; tasks end with `stop` or a failed write.
 //! - A record is applied to the state when it enters the open frame. Whoever shows state to the outside waits until
@@ -30,6 +30,7 @@ mod types;
 mod upkeep;
 mod waiters;
 mod writer;
+mod zeroing;
 
 pub use crate::cache::SharedSlice;
 pub use metrics::{Histogram, StoreMetrics};

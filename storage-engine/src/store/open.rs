@@ -90,6 +90,7 @@ fn assemble<D: Disk, R: Runtime, S: StateMachine>(
         snapshots: RefCell::new(Some(recovered.snapshots)),
         snapshotting: Cell::new(false),
         rebuilding: Turn::default(),
+        zeroing: Cell::new(None),
         snapshot_turn: Turn::default(),
         sealing: Turn::default(),
         condition,

@@ -51,6 +51,11 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             self.signals.room.notify();
         }
         if plan.wants_snapshot {
+            let appended = self.tail.borrow().frontiers().appended;
+            if appended == self.last_snapshot.get().0 {
+                // Two snapshots are needed, at two places.
+                self.append_engine(EngineRecord::LogStart(self.meta.log_start()))?;
+            }
             self.condition.wants_snapshot.set(true);
             self.signals.upkeep.notify();
         }

@@ -24,6 +24,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         self.runtime.spawn(Rc::clone(self).run_upkeep());
         self.runtime.spawn(Rc::clone(self).run_idle_meta());
         self.runtime.spawn(Rc::clone(self).run_retention());
+        self.runtime.spawn(Rc::clone(self).run_zeroing());
     }
 
     /// Keeps one segment ahead of the active one prepared.

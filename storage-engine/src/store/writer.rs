@@ -56,6 +56,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         let segment = self.segments.file(number).await?;
         let offset = self.geometry.offset_of(start);
         let end = offset + buffer.len() as u64;
+        self.wait_zeroed(number, &(offset..end)).await;
         segment.fresh_from.set(segment.fresh_from.get().max(end));
         match self.options.write_mode {
             WriteMode::DurableWrite => {
