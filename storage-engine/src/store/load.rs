@@ -207,7 +207,7 @@ async fn load_start<D: Disk>(
     match catalog.load_start().await {
         Err(IndexError::NeedsRebuild { segment, cause }) => {
             tracing::warn!(segment, %cause, "rebuilding an index");
-            rebuild_index(segments, geometry, catalog, meta.log_id, segment, &|_| true)
+            rebuild_index(segments, geometry, catalog, meta, segment, &|_| true)
                 .await
                 .map_err(unavailable)?;
             catalog.load_start().await.map_err(unavailable)

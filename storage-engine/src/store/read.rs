@@ -12,9 +12,6 @@ use crate::runtime::Runtime;
 use crate::state_machine::StateMachine;
 use std::rc::Rc;
 
-/// Rebuilt indexes of one question before it is given up.
-const REBUILDS_MAX: u32 = 4;
-
 impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     pub(super) fn visible_offset(&self, queue: QueueHandle) -> Option<QueueOffset> {
         let next = self.state.borrow().next_offset(queue)?;
@@ -134,11 +131,13 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         &self,
         ask: impl AsyncFn() -> Result<T, IndexError>,
     ) -> Result<T, ReadError> {
+        // One question may concern every segment; a segment that is lost again and again ends it.
+        let rebuilds_max = self.segments.numbers().len();
         let mut rebuilt = 0;
         loop {
             let (segment, cause) = match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(IndexError::NeedsRebuild { segment, cause }) if rebuilt < REBUILDS_MAX => {
+                Err(IndexError::NeedsRebuild { segment, cause }) if rebuilt < rebuilds_max => {
                     (segment, cause)
                 }
                 Err(error) => return Err(ReadError::Index(error)),
@@ -147,12 +146,12 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             rebuilt += 1;
             let _turn = self.rebuilding.take().await;
             let keep = |queue| self.state.borrow().next_offset(queue).is_some();
-            let log_id = self.meta.meta().log_id;
+            let meta = self.meta.meta();
             rebuild_index(
                 &self.segments,
                 self.geometry,
                 &self.catalog,
-                log_id,
+                &meta,
                 segment,
                 &keep,
             )

@@ -1,6 +1,6 @@
 //! Making the index of a sealed segment again, from its frames.
 
-use crate::commitlog::frame::FRAME_HEADER_BYTES;
+use crate::commitlog::frame::{FRAME_HEADER_BYTES, FrameHeader, Link};
 use crate::commitlog::placement::Geometry;
 use crate::commitlog::record::{RawRecords, RecordKind};
 use crate::commitlog::scan::{FrameScan, ScannedFrame};
@@ -14,13 +14,38 @@ use futures_lite::future::yield_now;
 use ringmq_wire::batch::BatchView;
 use std::rc::Rc;
 
-/// Scans segment `number` and writes its bundle. A damaged frame is left out; what lies behind it is found again by
-/// its header, which names its own position.
+/// Makes the bundle of segment `number` again, after those before it that it goes on from and that are lost, too.
 pub(super) async fn rebuild_index<D: Disk>(
     segments: &Rc<Segments<D>>,
     geometry: Geometry,
     catalog: &Catalog<D>,
-    log_id: u128,
+    meta: &ShardMeta,
+    number: u64,
+    keep: &dyn Fn(QueueHandle) -> bool,
+) -> Result<(), IndexError> {
+    // Numbers fall, so this ends at the oldest segment at the latest.
+    let mut wanted = vec![number];
+    while let Some(number) = wanted.last().copied() {
+        match rebuild_one(segments, geometry, catalog, meta, number, keep).await {
+            Ok(()) => {
+                wanted.pop();
+            }
+            Err(IndexError::NeedsRebuild { segment, .. }) if segment < number => {
+                wanted.push(segment);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Scans a segment and writes its bundle. A damaged frame is left out; what lies behind it is found again by its
+/// header, which names its own position.
+async fn rebuild_one<D: Disk>(
+    segments: &Rc<Segments<D>>,
+    geometry: Geometry,
+    catalog: &Catalog<D>,
+    meta: &ShardMeta,
     number: u64,
     keep: &dyn Fn(QueueHandle) -> bool,
 ) -> Result<(), IndexError> {
@@ -30,16 +55,15 @@ pub(super) async fn rebuild_index<D: Disk>(
         segment_end: base,
         last_header_checksum: 0,
     };
-    // Cuts lie above what is sealed, so none concerns this segment.
-    let no_cuts = ShardMeta::new(log_id);
     let mut scan = FrameScan::new(Rc::clone(segments), geometry);
-    let mut last_index = None;
+    let end_index = first_index_of(&mut scan, geometry, meta, number + 1).await;
+    let mut last: Option<Link> = None;
     let mut at = base;
     while at < geometry.base_of(number + 1) {
-        match scan.frame_at(at, None, &no_cuts).await {
-            Ok(frame) if last_index.is_none_or(|last| frame.header.index > last) => {
+        match scan.frame_at(at, None, meta).await {
+            Ok(frame) if belongs(&frame.header, last.as_ref(), end_index) => {
                 add_frame(&mut index, &frame);
-                last_index = Some(frame.header.index);
+                last = Some(frame.link);
                 sealed_at = SealedAt {
                     segment_end: frame.link.end,
                     last_header_checksum: frame.link.checksum,
@@ -51,6 +75,32 @@ pub(super) async fn rebuild_index<D: Disk>(
         }
     }
     catalog.install_rebuilt(&index, sealed_at, keep).await
+}
+
+/// Index of a segment's first frame: the one before ends below it.
+async fn first_index_of<D: Disk>(
+    scan: &mut FrameScan<D>,
+    geometry: Geometry,
+    meta: &ShardMeta,
+    number: u64,
+) -> Option<u64> {
+    let base = geometry.base_of(number);
+    let (header, _) = scan.header_at(base).await.ok()?;
+    let ours = header.log_id == meta.log_id && header.position == base;
+    (ours && base < meta.valid_below(header.epoch)).then_some(header.index)
+}
+
+/// Whether a frame goes on from `last`, perhaps behind damaged ones. Frames that a recovery dropped may still stand
+/// behind the end of a segment; they belong to an older epoch, repeat an index, or break the chain.
+fn belongs(header: &FrameHeader, last: Option<&Link>, end_index: Option<u64>) -> bool {
+    let below_end = end_index.is_none_or(|end| header.index < end);
+    let follows = last.is_none_or(|last| {
+        let next = header.index == last.next_index;
+        header.index >= last.next_index
+            && header.epoch >= last.epoch
+            && (!next || header.previous_checksum == last.checksum)
+    });
+    below_end && follows
 }
 
 fn add_frame<D: Disk>(index: &mut ActiveIndex, frame: &ScannedFrame<D>) {

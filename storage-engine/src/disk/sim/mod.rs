@@ -154,6 +154,12 @@ impl SimDisk {
         self.state.borrow().uncovered()
     }
 
+    /// Most writes that were in flight at once.
+    #[must_use]
+    pub fn writes_in_flight_max(&self) -> usize {
+        self.state.borrow().writes_in_flight_max
+    }
+
     /// Lets a later operation go wrong.
     pub fn inject(&self, fault: Fault) {
         self.state.borrow_mut().faults.push(fault);

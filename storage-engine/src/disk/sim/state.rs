@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) durable_names: BTreeMap<String, InodeId>,
     pub(super) name_changes: Vec<PendingName>,
     pub(super) faults: Vec<Fault>,
+    writes_in_flight: usize,
+    pub(super) writes_in_flight_max: usize,
     pub(super) graveyard: Rc<Graveyard>,
 }
 
@@ -96,6 +98,8 @@ impl State {
             durable_names: BTreeMap::new(),
             name_changes: Vec::new(),
             faults: Vec::new(),
+            writes_in_flight: 0,
+            writes_in_flight_max: 0,
             graveyard: Rc::default(),
         }
     }
@@ -273,6 +277,8 @@ impl State {
     pub(super) fn submit_write(&mut self, id: InodeId, bytes: &[u8], offset: u64) -> Seq {
         let blocks = blocks_from(bytes, offset);
         let end = offset + bytes.len() as u64;
+        self.writes_in_flight += 1;
+        self.writes_in_flight_max = self.writes_in_flight_max.max(self.writes_in_flight);
         let length_seq = (end > self.inode(id).live.len).then(|| self.next_seq());
         let seq = self.next_seq();
         let inode = self.inode_mut(id);
@@ -286,6 +292,7 @@ impl State {
 
     pub(super) fn complete_write(&mut self, id: InodeId, seq: Seq, durability: Durability) {
         let now = self.next_seq();
+        self.writes_in_flight -= 1;
         let inode = self.inode_mut(id);
         let (blocks, end) = inode.finish_write(seq, now);
         inode.live.len = inode.live.len.max(end);
@@ -303,6 +310,7 @@ impl State {
         let now = self.next_seq();
         let sector = self.options.sector;
         let mut random = self.random.clone();
+        self.writes_in_flight -= 1;
         let inode = self.inode_mut(id);
         let (blocks, end) = inode.finish_write(seq, now);
         let mut mixed = Blocks::new();

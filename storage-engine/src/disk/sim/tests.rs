@@ -361,6 +361,8 @@ fn completions_change_order_by_seed() {
                 }
             };
             futures_lite::future::zip(one(0), futures_lite::future::zip(one(1), one(2))).await;
+            drop(file);
+            assert_eq!(disk.writes_in_flight_max(), 3);
         };
         executor.run(writes).unwrap();
         order.take()
