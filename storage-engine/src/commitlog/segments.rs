@@ -3,7 +3,7 @@
 //! | name | what |
 //! |---|---|
 //! | `NNNNNNNNNNNNNNNNNNNN.seg` | segment N, decimal with leading zeros; as long as a segment from the moment it has this name |
-//! | `NNNNNNNNNNNNNNNNNNNN.idx` | its index, once it is sealed |
+//! | `NNNNNNNNNNNN.idx` | its index, once it is sealed |
 //! | `free-NNNNNNNNNNNNNNNNNNNN` | a retired segment waiting to be used again; its bytes are stale frames |
 //! | `prepare-NNNNNNNNNNNNNNNNNNNN` | a segment being allocated; removed at open |
 //!
@@ -74,6 +74,7 @@ impl<D: Disk> Segments<D> {
     pub async fn load(disk: &D, geometry: Geometry, spares_max: usize) -> Result<Self, DiskError> {
         let mut known = BTreeSet::new();
         let mut spares = Vec::new();
+        let mut bundles = Vec::new();
         let mut removed = false;
         for entry in disk.list().await? {
             let name = &entry.name;
@@ -85,10 +86,17 @@ impl<D: Disk> Segments<D> {
                 && spares.len() < spares_max
             {
                 spares.push(number);
+            } else if let Some(number) = bundle::number_of(name) {
+                bundles.push(number);
             } else if is_waste(name) {
                 disk.remove(name).await?;
                 removed = true;
             }
+        }
+        // The removal of a bundle can be lost although its segment is gone.
+        for orphan in bundles.into_iter().filter(|number| !known.contains(number)) {
+            disk.remove(&bundle::file_name(orphan)).await?;
+            removed = true;
         }
         if removed {
             disk.sync_dir().await?;

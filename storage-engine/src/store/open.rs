@@ -30,6 +30,7 @@ pub(super) async fn open<D: Disk, R: Runtime, S: StateMachine>(
     let inner = Rc::new(assemble(disk, runtime, options, recovered));
     let read_only = inner.condition.damage.borrow().is_some();
     if !read_only {
+        retire_below_start(&inner).await?;
         prepare_first(&inner).await?;
     }
     inner.refresh_space().await;
@@ -96,6 +97,20 @@ fn assemble<D: Disk, R: Runtime, S: StateMachine>(
         condition,
         signals: Signals::default(),
     }
+}
+
+/// A crash can come between the record of a new log start and the end of what it retires.
+async fn retire_below_start<D: Disk, R: Runtime, S: StateMachine>(
+    inner: &Inner<D, R, S>,
+) -> Result<(), OpenError> {
+    let start = inner.geometry.segment_of(inner.meta.log_start());
+    for number in inner.segments.numbers() {
+        if number < start {
+            tracing::info!(segment = number, "a retired segment was still there");
+            inner.segments.retire(number, false).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The segment to write to must be there; the one behind it should.

@@ -119,6 +119,9 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
                 pinned: self.segments.is_pinned(number),
             });
         }
+        // The newest one stays: its bundle then is the oldest, and alone knows where queues start that have no message
+        // left in the log. Were it not durable yet, a crash would lose that.
+        sealed.pop();
         sealed
     }
 

@@ -81,6 +81,12 @@ pub fn file_name(segment: u64) -> String {
     format!("{segment:012}.idx")
 }
 
+/// The segment that a file name of a bundle names.
+pub fn number_of(name: &str) -> Option<u64> {
+    let number: u64 = name.strip_suffix(".idx")?.parse().ok()?;
+    (file_name(number) == name).then_some(number)
+}
+
 /// Name while it is written; a file of this name left at start is waste.
 pub fn temporary_name(segment: u64) -> String {
     format!("{segment:012}.idx.tmp")

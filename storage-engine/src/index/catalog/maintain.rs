@@ -89,9 +89,10 @@ impl<D: Disk> Catalog<D> {
         keep: &dyn Fn(QueueHandle) -> bool,
     ) -> Result<(), IndexError> {
         let before = self.directory_before(segment).await?;
-        // Without a predecessor, queues that had messages only in removed segments cannot be named: no lookup below the
-        // start of the log needs them.
-        let before = before.unwrap_or_else(|| Rc::from([]));
+        let before = match before {
+            Some(before) => before,
+            None => self.directory_from_next(segment, index).await,
+        };
         let source = BundleSource {
             segment,
             log_id: self.inner.options.log_id,
@@ -141,6 +142,30 @@ impl<D: Disk> Catalog<D> {
             before.segment
         };
         self.directory_of(before).await
+    }
+
+    /// Where queues stood at the start of the oldest segment, seen from the one behind it. If that has no bundle
+    /// either, queues that had messages only in removed segments cannot be named.
+    async fn directory_from_next(&self, segment: u64, index: &ActiveIndex) -> Directory {
+        let next = {
+            let slots = self.inner.slots.borrow();
+            let next = slots.index_of(segment).and_then(|at| slots.at(at + 1));
+            next.filter(|slot| slot.memory().is_none())
+                .map(|slot| slot.segment)
+        };
+        let bundle = match next {
+            Some(next) => self.bundle(next).await,
+            None => Ok(None),
+        };
+        let Ok(Some(bundle)) = bundle else {
+            return Rc::from([]);
+        };
+        let starts = bundle.first_offsets().await.unwrap_or_default();
+        let before = starts.into_iter().map(|entry| DirectoryEntry {
+            next_offset: index.first_offset(entry.queue).unwrap_or(entry.next_offset),
+            ..entry
+        });
+        before.filter(|entry| entry.next_offset.0 > 0).collect()
     }
 
     async fn directory_of(&self, segment: u64) -> Result<Option<Directory>, IndexError> {
