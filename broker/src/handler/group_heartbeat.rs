@@ -11,6 +11,11 @@ pub async fn handle<D: Disk, R: Runtime>(
     _session: &SessionInfo,
     request: GroupHeartbeatRequestT,
 ) -> Result<GroupHeartbeatResponseT, Refusal> {
+    // First, and whatever becomes of the membership: leases are this shard's alone, and who asks is alive.
+    let now = shard.now();
+    shard.with_leases(|leases| {
+        shard.with_state(|state| leases.renew(state, &request.group, &request.member, now));
+    });
     let Some(version) = shard.node().heartbeat(&request.group, &request.member)? else {
         return Err(Refusal::new(
             ErrorCode::UnknownMember,
@@ -20,10 +25,6 @@ pub async fn handle<D: Disk, R: Runtime>(
             ),
         ));
     };
-    let now = shard.now();
-    shard.with_leases(|leases| {
-        shard.with_state(|state| leases.renew(state, &request.group, &request.member, now));
-    });
     let mut response = GroupHeartbeatResponseT::default();
     response.version = version;
     Ok(response)

@@ -110,6 +110,15 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
         match produce::begin(&self.shard, &request, payload) {
             Ok(begun) => self.begun(prefix, &request, begun, permits),
             Err(refusal) if patient && refusal.code == ErrorCode::Busy => return Some(permits),
+            // It says that the batch is stored, so that must be so after a power cut too.
+            Err(refusal) if refusal.code == ErrorCode::DuplicateForgotten => {
+                let store = self.shard.store().clone();
+                let end = store.frontiers().appended;
+                self.finish(prefix, permits, async move {
+                    store.durable(end).await?;
+                    Err(refusal)
+                });
+            }
             Err(refusal) => self.not_begun(prefix, &request, &refusal),
         }
         None

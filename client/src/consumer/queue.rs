@@ -314,8 +314,13 @@ impl QueueState {
         self.inner().generation += 1;
     }
 
+    /// A heartbeat was answered. Not for a lease that ran out in the meantime: the shard may have given the queue away
+    /// before it took the heartbeat, which then renewed nothing.
     pub(super) fn renew(&self, until: Instant) {
-        self.inner().valid_until = Some(until);
+        let mut inner = self.inner();
+        if inner.valid_until.is_some_and(|held| held > Instant::now()) {
+            inner.valid_until = Some(until);
+        }
     }
 
     /// Whether the lease may have gone to another member.
