@@ -13,5 +13,8 @@ pub mod native;
 mod native_tests;
 pub mod opening;
 pub mod outbox;
+pub mod reader;
 pub mod serve;
+#[cfg(test)]
+mod sim_tests;
 pub mod watch;

@@ -108,6 +108,8 @@ impl Broker {
         self.mailbox
             .send(ShardCommand::SetWritable(writable))
             .expect("the shard lives");
+        // Commands are handled in order: once this is answered, that is done.
+        self.metrics();
     }
 
     /// Waits until the numbers are as wanted.

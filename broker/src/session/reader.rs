@@ -1,0 +1,207 @@
+//! The reading side of a connection: takes steps of the session and does what they say.
+//!
+//! Generic over where bytes come from, so that the simulator runs the very loop that serves sockets. It stops
+//! reading while the connection's or the shard's budget is spent, which the peer feels as back-pressure.
+
+use super::link::Link;
+use super::native::{Session, Step};
+use super::opening::Foreign;
+use super::serve::{Connection, RequestPermits};
+use crate::handler::Refusal;
+use crate::shard::Shard;
+use ringmq_storage_engine::disk::Disk;
+use ringmq_storage_engine::runtime::Runtime;
+use ringmq_wire::codes::Kind;
+use ringmq_wire::native::FramePrefix;
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+/// Times that a batch asks for room in the log, others being faster, before its producer is told `Busy`.
+const LOG_ATTEMPTS: usize = 16;
+
+/// Where bytes come from.
+#[allow(
+    async_fn_in_trait,
+    reason = "single-threaded executors: no Send bound wanted"
+)]
+pub trait Source {
+    /// Receives once into [`Session::unfilled`] and says how much; 0 at the end of the stream. The caller reports it
+    /// with [`Session::filled`].
+    async fn receive(&self, session: &RefCell<Session>) -> io::Result<usize>;
+    /// Lets other tasks run if this one has run for long.
+    async fn breathe(&self);
+}
+
+/// See the module.
+pub struct Reader<D: Disk, R: Runtime, S: Source> {
+    pub shard: Shard<D, R>,
+    pub session: Rc<RefCell<Session>>,
+    pub link: Rc<Link<D>>,
+    pub connection: Connection<D, R>,
+    pub source: S,
+    /// False answers `Busy` to its Hello.
+    pub admitted: bool,
+    permits: Option<RequestPermits>,
+}
+
+impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
+    pub fn new(
+        shard: Shard<D, R>,
+        session: Rc<RefCell<Session>>,
+        link: Rc<Link<D>>,
+        connection: Connection<D, R>,
+        source: S,
+        admitted: bool,
+    ) -> Self {
+        Self {
+            shard,
+            session,
+            link,
+            connection,
+            source,
+            admitted,
+            permits: None,
+        }
+    }
+
+    /// Until the stream ends or may not be read further; true: by our decision.
+    pub async fn run(&mut self) -> bool {
+        loop {
+            let step = self.session.borrow_mut().step();
+            let goes_on = match step {
+                Step::Read => match self.receive().await {
+                    Ok(0) | Err(_) => return false,
+                    Ok(_) => {
+                        self.source.breathe().await;
+                        true
+                    }
+                },
+                Step::Reserve(bytes) => {
+                    self.reserve(bytes).await;
+                    true
+                }
+                Step::Hello(prefix) => {
+                    let mut session = self.session.borrow_mut();
+                    let accepted = if self.admitted {
+                        self.connection.hello(&prefix, session.header(&prefix))
+                    } else {
+                        self.connection.refuse(&prefix, &self.full());
+                        false
+                    };
+                    if accepted {
+                        session.accepted();
+                    }
+                    session.consume(&prefix);
+                    self.permits = None;
+                    accepted
+                }
+                Step::Request(kind, prefix) => {
+                    self.request(kind, &prefix).await;
+                    true
+                }
+                Step::Refuse {
+                    kind,
+                    correlation_id,
+                    refusal,
+                    close,
+                } => {
+                    self.permits = None;
+                    self.shard.counters().refusal(refusal.code);
+                    self.link.refuse(kind, correlation_id, &refusal);
+                    !close
+                }
+                Step::Foreign(foreign) => {
+                    self.foreign(foreign);
+                    false
+                }
+            };
+            if !goes_on {
+                self.session.borrow_mut().close();
+                return true;
+            }
+        }
+    }
+
+    async fn reserve(&mut self, bytes: usize) {
+        let link = &self.link;
+        // A peer that does not take its answers is not read either. The shard's budget of answers is not waited
+        // for: other peers' slowness must not stop a producer.
+        link.unsent.room().await;
+        let slot = link.requests.acquire(1).await;
+        let bytes = link.received.acquire(bytes).await;
+        self.permits = Some(RequestPermits { bytes, slot });
+        let mut session = self.session.borrow_mut();
+        session.reserved(now_ms(&self.shard));
+    }
+
+    async fn request(&mut self, kind: Kind, prefix: &FramePrefix) {
+        let Some(permits) = self.permits.take() else {
+            // The session announces every frame before it gives it.
+            return self.session.borrow_mut().consume(prefix);
+        };
+        if kind == Kind::Produce {
+            self.produce(prefix, permits).await;
+        } else {
+            let session = self.session.borrow();
+            let header = session.header(prefix);
+            self.connection.request(kind, prefix, header, permits);
+        }
+        self.session.borrow_mut().consume(prefix);
+    }
+
+    /// Waits while the log has no room, and with it everything behind on this connection: that is back-pressure,
+    /// and it keeps the order.
+    async fn produce(&self, prefix: &FramePrefix, mut permits: RequestPermits) {
+        for attempt in 1..=LOG_ATTEMPTS {
+            let busy = {
+                let session = self.session.borrow();
+                let (header, payload) = (session.header(prefix), session.payload(prefix));
+                let patient = attempt < LOG_ATTEMPTS;
+                self.connection
+                    .produce(prefix, header, payload, permits, patient)
+            };
+            let Some(unused) = busy else { return };
+            permits = unused;
+            self.connection.wait_for_log(prefix.payload_bytes()).await;
+        }
+    }
+
+    /// Receives once into the session; 0 at the end of the stream.
+    pub async fn receive(&self) -> io::Result<usize> {
+        let count = self.source.receive(&self.session).await?;
+        let mut session = self.session.borrow_mut();
+        session.filled(count, now_ms(&self.shard));
+        Ok(count)
+    }
+
+    /// Reading is over: long polls are answered, nothing counts as being read.
+    pub fn end(&mut self) {
+        self.permits = None;
+        self.connection.close_fetch_sessions();
+        self.link.drain();
+    }
+
+    fn full(&self) -> Refusal {
+        let max = self.shard.limits().connections_max;
+        let message = format!("{} has its {max} connections", self.shard.name());
+        Refusal::busy(message, 1000)
+    }
+
+    fn foreign(&self, foreign: Foreign) {
+        tracing::warn!(
+            shard = self.shard.name(),
+            peer = %self.connection.info().peer,
+            "connection refused: {}",
+            foreign.explain()
+        );
+        if let Some(answer) = foreign.answer() {
+            self.link.answer(answer.to_vec());
+        }
+    }
+}
+
+/// Monotonic time in milliseconds, as sessions take it.
+pub fn now_ms<D: Disk, R: Runtime>(shard: &Shard<D, R>) -> u64 {
+    shard.now().as_millis() as u64
+}
