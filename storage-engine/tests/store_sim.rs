@@ -276,6 +276,32 @@ fn damage_below_the_durable_frontier_makes_the_log_read_only() {
     });
 }
 
+/// The last frame is damaged, no later one tells, but a snapshot was published behind it.
+#[test]
+fn a_snapshot_proves_what_was_durable() {
+    simulate(9, SimDiskOptions::default(), async |disk, runtime| {
+        let options = StoreOptions::test_min();
+        let store = open(&disk, &runtime, options.clone()).await;
+        let end = control(&store, &create_queue(1)).await;
+        store.durable(end).await.unwrap();
+        let end = append(&store, QUEUE, &batch(&["last"])).await;
+        store.durable(end).await.unwrap();
+        store.stop().await.unwrap();
+        // Whichever slot of shard.meta is lost too.
+        for slot in [0, 4096] {
+            let image = disk.crash(CrashPolicy::KeepAll, 1);
+            assert!(image.damage("00000000000000000000.seg", 4096, Damage::Noise));
+            assert!(image.damage("shard.meta", slot, Damage::Noise));
+            let store = open(&image, &runtime, options.clone()).await;
+            assert_eq!(store.health().mode, LogMode::ReadOnly);
+            let read = store
+                .read(QUEUE, QueueOffset(0), ReadLimits::default())
+                .await;
+            assert!(matches!(read, Err(ReadError::Corrupt { .. })));
+        }
+    });
+}
+
 #[test]
 fn a_damaged_old_batch_is_reported_and_the_rest_is_readable() {
     simulate(5, SimDiskOptions::default(), async |disk, runtime| {

@@ -81,12 +81,16 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     let replayed = replay.run(runtime, &mut scan, &meta, start, all).await?;
     let link = link_of(&replayed, start)?;
 
-    let claims = if meta.clean && !slot_lost && meta.durable == link.end {
+    let mut claims = if meta.clean && !slot_lost && meta.durable == link.end {
         Claims::of_meta(&meta)
     } else {
         let reach = reach_bytes(options.in_flight_bytes_max, options.frame_bytes_max);
         collect_claims(&mut scan, &geometry, link.end, reach, &meta).await
     };
+    if let SnapshotOutcome::Present(info) = loaded.outcome {
+        // A snapshot is published only when the log is durable up to its last stamp.
+        claims.durable = claims.durable.max(info.last_stamp);
+    }
     let damage = match decide(link.end, &claims) {
         Verdict::Damage { durable } => Some(damage_at(&geometry, link.end, durable, &replayed)),
         Verdict::TornTail => {
@@ -97,6 +101,13 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
             meta.clean = false;
             meta.cut(epoch, link.end);
             meta_file.write(&mut meta).await?;
+            tracing::info!(
+                end = link.end.0,
+                epoch,
+                replayed_from = start.0,
+                behind = replayed.miss,
+                "the log is recovered"
+            );
             None
         }
     };

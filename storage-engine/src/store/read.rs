@@ -21,9 +21,13 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
 
     pub(super) fn min_offset(&self, queue: QueueHandle) -> Option<QueueOffset> {
         let visible = self.visible_offset(queue)?;
-        let stored = self.catalog.min_offset(queue).unwrap_or(visible);
-        let wanted = self.state.borrow().trim_offset(queue);
-        Some(stored.max(wanted).min(visible))
+        // Of a damaged log the index may not know messages that the state does: they are damaged, not gone.
+        let unknown = match &*self.condition.damage.borrow() {
+            Some(_) => QueueOffset(0),
+            None => visible,
+        };
+        let min = self.catalog.min_offset(queue).unwrap_or(unknown);
+        Some(min.min(visible))
     }
 
     fn visible_end(&self) -> Position {
@@ -59,6 +63,17 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         }
         let found = self.find(queue, from, limits).await?;
         let dense = dense_prefix(&found, from)?;
+        if dense.is_empty() {
+            // A snapshot knows of more than the damaged log can show.
+            let damage = self.condition.damage.borrow();
+            let position = damage
+                .as_ref()
+                .map_or(self.visible_end(), |damage| damage.position);
+            return Err(ReadError::Corrupt {
+                position,
+                next_readable: visible,
+            });
+        }
         let tail = |at, len| self.cache.borrow().find(at, len);
         let read = self.reader.read(dense, self.visible_end(), tail).await;
         answer.batches = match read {
