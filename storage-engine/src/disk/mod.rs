@@ -46,7 +46,7 @@ pub trait DiskBuffer: Deref<Target = [u8]> + DerefMut + 'static {
 /// Bytes and whether anyone may still write the space they came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// Size of the file system.
+    /// Size of the file system as far as an unprivileged process may use it.
     pub total_bytes: u64,
     /// What an unprivileged process may still allocate.
     pub free_bytes: u64,

@@ -128,7 +128,9 @@ impl Disk for GlommioDisk {
         self.blocking(DiskOperation::Space, |directory| {
             let stat = rustix::fs::statvfs(directory)?;
             Ok(DiskSpace {
-                total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+                // As df counts: blocks that only the superuser may take are not part of the size.
+                total_bytes: (stat.f_blocks - stat.f_bfree + stat.f_bavail)
+                    .saturating_mul(stat.f_frsize),
                 free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
             })
         })
