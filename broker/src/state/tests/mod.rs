@@ -4,6 +4,7 @@
 //! seed of a failing run.
 
 mod codec;
+mod golden;
 mod lease_model;
 mod offsets;
 mod produce;
