@@ -22,6 +22,7 @@ mod queue;
 mod received;
 mod settings;
 mod shared;
+mod take_on;
 
 pub use builder::ConsumerBuilder;
 pub use received::{Queue, Received};
