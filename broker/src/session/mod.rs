@@ -1,7 +1,10 @@
 //! Connections: bytes in, requests out; answers in, bytes out.
 //!
 //! - [`opening`], [`inbox`], [`native`]: what arrives, as a state machine without IO.
-//! - [`budget`]: bounded bytes, with waiting.
+//! - [`reader`]: the loop that takes its steps; [`serve`]: requests, begun in order, finished by tasks.
+//! - [`link`], [`outbox`]: answers on their way out, and what they hold until they are sent.
+//! - [`budget`], [`watch`]: bounded bytes, with waiting; peers that take too long.
+//! - [`connection`]: sockets; the only file here that names glommio.
 
 pub mod budget;
 #[cfg(target_os = "linux")]
