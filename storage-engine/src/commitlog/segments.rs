@@ -3,7 +3,7 @@
 //! | name | what |
 //! |---|---|
 //! | `NNNNNNNNNNNNNNNNNNNN.seg` | segment N, decimal with leading zeros; as long as a segment from the moment it has this name |
-//! | `NNNNNNNNNNNN.idx` | its index, once it is sealed |
+//! | `NNNNNNNNNNNNNNNNNNNN.idx` | its index, once it is sealed |
 //! | `free-NNNNNNNNNNNNNNNNNNNN` | a retired segment waiting to be used again; its bytes are stale frames |
 //! | `prepare-NNNNNNNNNNNNNNNNNNNN` | a segment being allocated; removed at open |
 //!

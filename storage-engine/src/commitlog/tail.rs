@@ -343,3 +343,6 @@ impl<B: DiskBuffer> LogTail<B> {
         &self.link
     }
 }
+
+#[cfg(test)]
+mod tests;
