@@ -79,7 +79,7 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     let replay = Replay::new(geometry, &catalog, &mut state);
     let all = Position(u64::MAX);
     let replayed = replay.run(runtime, &mut scan, &meta, start, all).await?;
-    let link = link_of(&replayed, start)?;
+    let link = link_of(&replayed, start);
 
     let mut claims = if meta.clean && !slot_lost && meta.durable == link.end {
         Claims::of_meta(&meta)
@@ -93,6 +93,14 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     }
     let damage = match decide(link.end, &claims) {
         Verdict::Damage { durable } => Some(damage_at(&geometry, link.end, durable, &replayed)),
+        // A snapshot is published only when the log is durable beyond it, so something claimed more than this.
+        Verdict::TornTail if replayed.link.is_none() && start != Position(0) => {
+            let what = format!(
+                "no frame at the start of the replay, {start}: {}",
+                replayed.miss
+            );
+            return Err(OpenError::StateUnavailable(what));
+        }
         Verdict::TornTail => {
             sync_tail(&geometry, &segments, meta.durable, link.end).await?;
             // A lost slot may have held a later epoch in which nothing was written.
@@ -227,18 +235,13 @@ async fn load_start<D: Disk>(
     }
 }
 
-fn link_of(replayed: &Replayed, start: Position) -> Result<Link, OpenError> {
-    match replayed.link {
-        Some(link) => Ok(link),
-        None if start == Position(0) => Ok(Link::GENESIS),
-        None => {
-            let what = format!(
-                "no frame at the start of the replay, {start}: {}",
-                replayed.miss
-            );
-            Err(OpenError::StateUnavailable(what))
-        }
-    }
+/// The chain so far. With no frame where a later replay starts, nothing is proven behind its start: what is older can
+/// be read, but nothing can be appended.
+fn link_of(replayed: &Replayed, start: Position) -> Link {
+    replayed.link.unwrap_or(Link {
+        end: start,
+        ..Link::GENESIS
+    })
 }
 
 fn damage_at(

@@ -15,12 +15,13 @@
 
 #![allow(clippy::print_stdout, reason = "each run reports its seed and count")]
 
+mod faults;
 mod model;
 mod run;
 mod state;
 mod workload;
 
-use ringmq_storage_engine::disk::sim::CrashPolicy;
+use ringmq_storage_engine::disk::sim::{CrashPolicy, Damage};
 use ringmq_storage_engine::runtime::sim::SeededRandom;
 use ringmq_storage_engine::store::WriteMode;
 use run::{Ended, Life, Plan, Variant};
@@ -98,6 +99,19 @@ fn long_lives_with_retention_and_many_cuts() {
         cuts += Life::new(&plan).live_through_cuts(8, &mut random);
     }
     println!("{cuts} cuts in long lives, RINGMQ_SEED={base}");
+}
+
+#[test]
+fn every_block_is_damaged_in_turn() {
+    let seed = seed();
+    let plan = Plan::new(seed, WriteMode::DurableWrite, FRAMES);
+    let stopped = Life::new(&plan).cut_at(u64::MAX);
+    for damage in [Damage::BitFlip, Damage::Unreadable, Damage::Noise] {
+        let (blocks, reported) = stopped.damage_each_block(&damage);
+        println!("{damage:?}: {blocks} blocks, {reported} batches reported, RINGMQ_SEED={seed}");
+        assert!(blocks > 50 && reported > 20);
+        stopped.damage_meta("shard.meta", &damage);
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::model::Model;
 use crate::state::TestState;
 use crate::workload::Workload;
 
-type SimStore = Store<SimDisk, SimRuntime, TestState>;
+pub type SimStore = Store<SimDisk, SimRuntime, TestState>;
 
 /// What a run depends on.
 #[derive(Clone)]
@@ -69,10 +69,10 @@ impl Plan {
 
 /// A machine that runs.
 pub struct Life {
-    plan: Plan,
-    executor: SimExecutor,
-    disk: SimDisk,
-    model: Rc<RefCell<Model>>,
+    pub plan: Plan,
+    pub executor: SimExecutor,
+    pub disk: SimDisk,
+    pub model: Rc<RefCell<Model>>,
 }
 
 /// A machine whose power was cut (or that ended by itself).
@@ -314,7 +314,16 @@ impl Crashed {
         }
     }
 
-    fn names(&self, suffix: &str) -> Vec<String> {
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        self.disk.bytes(name).expect("it was listed")
+    }
+
+    /// Starts the machine again with everything that was written.
+    pub fn undamaged(&self) -> Life {
+        self.power_up(CrashPolicy::KeepAll, 2)
+    }
+
+    pub fn names(&self, suffix: &str) -> Vec<String> {
         let executor = SimExecutor::new(1);
         let image = self
             .disk
