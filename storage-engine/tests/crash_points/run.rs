@@ -153,6 +153,15 @@ impl Life {
         ended
     }
 
+    /// Runs without a cut; what follows a clean stop is looked at in one of eight.
+    fn end(self, random: &mut SeededRandom) {
+        if random.one_in(8) {
+            self.run_to_the_end();
+        } else {
+            self.live().expect("nothing cuts this run");
+        }
+    }
+
     /// Runs until the power is cut at `point`; past the last point the run ends cleanly.
     pub fn cut_at(self, point: u64) -> Crashed {
         self.disk.crash_at(point);
@@ -266,7 +275,7 @@ impl Crashed {
         let policy = CrashPolicy::ALL[random.index(CrashPolicy::ALL.len())];
         let mut third = again.power_up(policy, random.next_u64());
         third.plan.frames = 3;
-        third.run_to_the_end();
+        third.end(&mut random);
     }
 
     /// Cuts the recovery at each of its effect points, then recovers in peace. Returns the number of cuts.
@@ -287,7 +296,7 @@ impl Crashed {
             let policy = CrashPolicy::ALL[random.index(CrashPolicy::ALL.len())];
             let mut next = life.into_crashed().power_up(policy, random.next_u64());
             next.plan.frames = 3;
-            next.run_to_the_end();
+            next.end(&mut random);
             cuts += 1;
             if done {
                 break;
