@@ -68,9 +68,14 @@ impl Core {
         let started = Instant::now();
         let mut last = None;
         while Instant::now() < deadline {
+            // With others to ask, a server that does not even refuse must not use up the whole deadline.
+            let patience = match self.name_servers.count() {
+                1 => deadline,
+                _ => deadline.min(Instant::now() + Duration::from_secs(1)),
+            };
             match self
                 .links
-                .connection(self.name_servers.current(), deadline)
+                .connection(self.name_servers.current(), patience)
                 .await
             {
                 Ok(connection) => return Ok(connection),

@@ -305,3 +305,41 @@ async fn keys_choose_queues_and_bad_queues_are_refused() {
         .expect_err("bad name");
     assert!(!error.is_retryable());
 }
+
+#[tokio::test]
+async fn any_name_server_will_do_and_routes_are_pushed_by_the_one_that_is_left() {
+    let mut cluster = Cluster::start(1, 1).await;
+    let second = cluster.second_name_server().await;
+    // Takes connections and never says a word.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let mute = mute.local_addr().expect("it is bound").to_string();
+    let servers = [mute, cluster.namesrv.address(), second.address()];
+    for first in 0..3 {
+        let mut servers = servers.clone();
+        servers.rotate_left(first);
+        let client = ringmq::Client::builder().namesrv(servers).build();
+        let client = within(10, client).await.expect("two of three answer");
+        let producer = client.producer().build();
+        within(10, producer.send(Message::new(TOPIC, "x")))
+            .await
+            .expect("stored");
+    }
+    let client = ringmq::Client::builder()
+        .namesrv(servers)
+        .build()
+        .await
+        .expect("as before");
+    let producer = client.producer().build();
+    within(10, producer.send(Message::new(TOPIC, "before")))
+        .await
+        .expect("stored");
+    cluster.namesrv.stop().await;
+    cluster.stop(0).await;
+    cluster.start_elsewhere(0).await;
+    within(20, producer.send(Message::new(TOPIC, "after")))
+        .await
+        .expect("found where it moved");
+    drop(second);
+}

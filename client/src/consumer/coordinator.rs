@@ -154,6 +154,11 @@ impl Coordinator {
         }
     }
 
+    /// How long one step may take: several in a row must fit into the session's timeout, or leases are lost to waiting.
+    pub(super) fn patience(&self) -> Duration {
+        (self.shared.settings.session_timeout / 5).min(self.shared.core.request_timeout)
+    }
+
     /// One look: what should be read, and what is.
     pub(super) async fn look(&mut self) {
         self.incomplete = false;
@@ -175,7 +180,7 @@ impl Coordinator {
     /// The routes of all topics that are read.
     async fn refresh_routes(&mut self) {
         let core = &self.shared.core;
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + self.patience().min(Duration::from_secs(2));
         for topic in self.shared.take_doubtful_routes() {
             if let Err(error) = core.fresh_route(&topic, deadline).await {
                 tracing::debug!(%topic, %error, "asking for a route anew");
@@ -344,7 +349,7 @@ impl Coordinator {
 
     async fn commit_all(&mut self) -> Result<(), Error> {
         let states: Vec<_> = self.shared.assigned().values().cloned().collect();
-        let deadline = self.shared.core.deadline();
+        let deadline = Instant::now() + self.patience();
         let committed = self.commit(&states, deadline).await;
         self.lose(committed.lost);
         committed.error.map_or(Ok(()), Err)

@@ -15,7 +15,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 impl Coordinator {
@@ -38,9 +38,15 @@ impl Coordinator {
                 .push(queue.queue);
         }
         let mut taken = Vec::new();
+        let mut silent: BTreeSet<Arc<str>> = BTreeSet::new();
+        // For all together: heartbeats must not wait for shards that do not answer.
+        let deadline = Instant::now() + self.patience();
         for (route, queues) in routes.into_values() {
             for (shard, queues) in by_shard(&route, Some(&queues)) {
-                match self.take_share(&route, &shard, &queues).await {
+                if silent.contains(&shard) {
+                    continue;
+                }
+                match self.take_share(&route, &shard, &queues, deadline).await {
                     Ok(share) => {
                         self.incomplete |= share.len() < queues.len();
                         taken.extend(share);
@@ -48,6 +54,7 @@ impl Coordinator {
                     Err(error) => {
                         tracing::debug!(topic = %route.topic, %shard, %error, "queues not taken on");
                         self.incomplete = true;
+                        silent.insert(shard);
                     }
                 }
             }
@@ -73,8 +80,8 @@ impl Coordinator {
         route: &Arc<Route>,
         shard: &Arc<str>,
         queues: &[u32],
+        deadline: Instant,
     ) -> Result<Vec<Arc<QueueState>>, Error> {
-        let deadline = Instant::now() + Duration::from_secs(3);
         let mut setups = Vec::new();
         let mut starts: BTreeMap<u32, u64> = BTreeMap::new();
         let setup = |queue: u32| QueueSetup {

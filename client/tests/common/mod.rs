@@ -90,6 +90,11 @@ impl Cluster {
             .expect("the name server runs")
     }
 
+    /// Another name server that knows the same.
+    pub async fn second_name_server(&self) -> Server {
+        Server::start(0, model::serve_routes(Arc::clone(&self.routes))).await
+    }
+
     pub fn shard(&self, index: usize) -> std::sync::MutexGuard<'_, Shard> {
         self.shards[index].lock().expect("no holder panics")
     }
