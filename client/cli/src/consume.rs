@@ -10,7 +10,7 @@ use crate::output::{DataBuffer, Output, is_watched};
 use crate::stop;
 use crate::values::Start;
 use futures_util::FutureExt;
-use ringmq::{Admin, Client, Consumer, Error, ErrorKind, OffsetSpec, Received};
+use ringmq::{Admin, Client, Consumer, Error, ErrorCode, ErrorKind, OffsetSpec, Received};
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -33,6 +33,10 @@ pub(crate) async fn run(
 ) -> Result<(), CliError> {
     let admin = client.admin();
     let ends = ends(&admin, &arguments).await?;
+    let starts_at_end = match &arguments.group {
+        Some(group) if arguments.from.is_none() => is_new(&admin, group).await,
+        _ => false,
+    };
     let consumer = build(client, &arguments).await?;
     let mut printing = Printing {
         admin,
@@ -42,6 +46,7 @@ pub(crate) async fn run(
         printed: 0,
         last: HashMap::new(),
         group_checked: None,
+        starts_at_end,
         failure: None,
         arguments,
         output,
@@ -77,6 +82,12 @@ async fn ends(admin: &Admin, arguments: &Consume) -> Result<Option<BTreeMap<u32,
     Ok(Some(ends))
 }
 
+/// For a remark only: a failure to find out is no failure.
+async fn is_new(admin: &Admin, group: &str) -> bool {
+    let described = admin.describe_group(group).await;
+    described.is_err_and(|error| error.code() == Some(ErrorCode::GroupNotFound))
+}
+
 async fn build(client: &Client, arguments: &Consume) -> Result<Consumer, CliError> {
     let start = arguments
         .from
@@ -110,6 +121,8 @@ struct Printing<'a> {
     /// The last message of each queue that is in the buffer.
     last: HashMap<u32, Received>,
     group_checked: Option<Instant>,
+    /// The group is new and nothing was said about where it starts.
+    starts_at_end: bool,
     /// Something could not be read; the rest was.
     failure: Option<Error>,
 }
@@ -295,11 +308,15 @@ impl Printing<'_> {
         if let Some(failure) = self.failure {
             return Err(failure.into());
         }
-        let new_to_it = self.arguments.from.is_none() && self.ends.is_some() && self.printed == 0;
+        let nothing = self.printed == 0 && self.ends.is_some();
         match &self.arguments.group {
-            Some(group) if new_to_it => self.output.remark(&format!(
-                "nothing new for group {group}; a new group starts at the end: --from earliest reads everything"
+            Some(group) if nothing && self.starts_at_end => self.output.remark(&format!(
+                "group {group} is new and starts at the end; --from earliest reads what is there"
             )),
+            Some(group) if nothing => {
+                self.output
+                    .remark(&format!("nothing new for group {group}"));
+            }
             _ if is_watched() => self.output.remark(&format!("{} messages", self.printed)),
             _ => {}
         }

@@ -195,6 +195,8 @@ fn a_group_goes_on_where_it_stopped() {
         ok(&cluster, "consume g --group other --from earliest"),
         "e\n"
     );
+    let again = run(&cluster, "consume g --group other");
+    assert_eq!(text(&again.stderr), "nothing new for group other\n");
     let described = json(&ok(&cluster, "group describe other -o json"));
     assert_eq!(described["lag"], 0);
     assert!(ok(&cluster, "group list").contains("other"));
