@@ -31,6 +31,11 @@ pub trait StateMachine: 'static {
     fn apply(&mut self, position: Position, store_time_ms: i64, record: RecordRef<'_>);
     /// The next offset of a queue; `None` for a queue that does not exist (any more).
     fn next_offset(&self, queue: QueueHandle) -> Option<QueueOffset>;
+    /// The next offset of every queue that has had messages, by rising handle. With it, the log knows where silent
+    /// queues stand although none of their messages is left.
+    fn next_offsets(&self) -> Vec<(QueueHandle, QueueOffset)> {
+        Vec::new()
+    }
     /// The first offset of a queue that the state still wants kept, whatever the log holds below it.
     fn trim_offset(&self, queue: QueueHandle) -> QueueOffset {
         let _ = queue;

@@ -214,6 +214,12 @@ impl StateMachine for ShardState {
         Some(self.queues.get(queue)?.next_offset)
     }
 
+    fn next_offsets(&self) -> Vec<(QueueHandle, QueueOffset)> {
+        let used = self.queues().filter(|(_, queue)| queue.next_offset.0 > 0);
+        used.map(|(handle, queue)| (handle, queue.next_offset))
+            .collect()
+    }
+
     fn trim_offset(&self, queue: QueueHandle) -> QueueOffset {
         let queue = self.queues.get(queue);
         queue.map_or(QueueOffset(0), |queue| queue.trim_offset)

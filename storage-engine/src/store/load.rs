@@ -9,7 +9,7 @@ use crate::commitlog::recovery::{Claims, Verdict, collect_claims, decide, reach_
 use crate::commitlog::scan::FrameScan;
 use crate::commitlog::segments::Segments;
 use crate::disk::{Disk, DiskFile};
-use crate::index::bundle::SealedAt;
+use crate::index::bundle::{DirectoryEntry, SealedAt};
 use crate::index::{Catalog, CatalogOptions, IndexError};
 use crate::position::Position;
 use crate::runtime::Runtime;
@@ -80,6 +80,10 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     let all = Position(u64::MAX);
     let replayed = replay.run(runtime, &mut scan, &meta, start, all).await?;
     let link = link_of(&replayed, start);
+    let next_offsets = state.next_offsets().into_iter();
+    let next_offsets =
+        next_offsets.map(|(queue, next_offset)| DirectoryEntry { queue, next_offset });
+    catalog.set_next_offsets(next_offsets.collect());
 
     let mut claims = if meta.clean && !slot_lost && meta.durable == link.end {
         Claims::of_meta(&meta)

@@ -76,6 +76,13 @@ impl StateMachine for TestState {
         Some(QueueOffset(self.queues.get(&queue.0)?.next))
     }
 
+    fn next_offsets(&self) -> Vec<(QueueHandle, QueueOffset)> {
+        let queues = self.queues.iter();
+        queues
+            .map(|(queue, entry)| (QueueHandle(*queue), QueueOffset(entry.next)))
+            .collect()
+    }
+
     fn snapshot_chunk(&self, after: Option<&[u8]>, bytes_max: usize) -> SnapshotChunk {
         let from = after.map_or(0, |key| {
             u64::from(u32::from_be_bytes(key.try_into().unwrap())) + 1

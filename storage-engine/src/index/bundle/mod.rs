@@ -78,7 +78,7 @@ pub(super) fn seal_page(page: &mut [u8], number: u32, identity: Option<&BundleId
 
 /// Name of a segment's bundle.
 pub fn file_name(segment: u64) -> String {
-    format!("{segment:012}.idx")
+    format!("{segment:020}.idx")
 }
 
 /// The segment that a file name of a bundle names.
@@ -89,5 +89,5 @@ pub fn number_of(name: &str) -> Option<u64> {
 
 /// Name while it is written; a file of this name left at start is waste.
 pub fn temporary_name(segment: u64) -> String {
-    format!("{segment:012}.idx.tmp")
+    format!("{segment:020}.idx.tmp")
 }

@@ -60,19 +60,21 @@ impl<D: Disk> Catalog<D> {
             let what = "it is not the oldest sealed one";
             return Err(IndexError::Order { segment, what });
         }
-        let directory = self.directory_of(segment).await;
+        // The bundle is going anyway; what it would have told is in the next one.
+        let directory = self.directory_of(segment).await.unwrap_or_default();
+        let starts = match directory {
+            Some(_) => Vec::new(),
+            None => self.starts_of_next(segment).await?,
+        };
         {
             let mut slots = self.inner.slots.borrow_mut();
             slots.remove_oldest(segment);
-            if let Ok(Some(directory)) = &directory {
-                slots.set_removed(Rc::clone(directory));
+            match directory {
+                Some(directory) => slots.set_removed(directory),
+                None => slots.set_start(starts),
             }
         }
         self.inner.pages.forget(segment);
-        if !matches!(directory, Ok(Some(_))) {
-            // The bundle is going anyway; what it would have told is in the next one.
-            self.load_start().await?;
-        }
         match self.inner.disk.remove(&bundle::file_name(segment)).await {
             Err(cause) if cause.kind != DiskErrorKind::NotFound => {
                 Err(IndexError::Write { segment, cause })
@@ -91,7 +93,8 @@ impl<D: Disk> Catalog<D> {
         let before = self.directory_before(segment).await?;
         let before = match before {
             Some(before) => before,
-            None => self.directory_from_next(segment, index).await,
+            // The oldest of the log, made again: queues that were silent in it are known to its successor.
+            None => self.starts_behind(segment).await,
         };
         let source = BundleSource {
             segment,
@@ -114,13 +117,10 @@ impl<D: Disk> Catalog<D> {
         let mut slots = self.inner.slots.borrow_mut();
         if slots.set_file(segment, sealed_at.last_header_checksum) {
             if slots.index_of(segment) == Some(0) {
-                // What the oldest segment in memory told until now.
+                // Until now the segment itself told, in memory.
                 slots.set_start(starts.collect());
             }
             let newest = slots.first_in_memory() - 1;
-            if slots.index_of(segment) == Some(0) {
-                slots.set_start(first_offsets(index, &after));
-            }
             if slots.index_of(segment) == Some(newest) {
                 slots.set_newest(segment, after);
             }
@@ -144,28 +144,28 @@ impl<D: Disk> Catalog<D> {
         self.directory_of(before).await
     }
 
-    /// Where queues stood at the start of the oldest segment, seen from the one behind it. If that has no bundle
-    /// either, queues that had messages only in removed segments cannot be named.
-    async fn directory_from_next(&self, segment: u64, index: &ActiveIndex) -> Directory {
+    /// Where the queues of the segment behind `segment` start, if its bundle tells: that is the directory at the seal of
+    /// `segment`.
+    async fn starts_behind(&self, segment: u64) -> Directory {
+        let starts = self.starts_of_next(segment).await.unwrap_or_default();
+        let starts = starts.into_iter();
+        starts.filter(|entry| entry.next_offset.0 > 0).collect()
+    }
+
+    /// Where the queues of the bundle behind `segment` start; nothing if that one is in memory.
+    async fn starts_of_next(&self, segment: u64) -> Result<Vec<DirectoryEntry>, IndexError> {
         let next = {
             let slots = self.inner.slots.borrow();
-            let next = slots.index_of(segment).and_then(|at| slots.at(at + 1));
-            next.filter(|slot| slot.memory().is_none())
-                .map(|slot| slot.segment)
+            slots.files_after(Some(segment)).first().copied()
         };
-        let bundle = match next {
-            Some(next) => self.bundle(next).await,
-            None => Ok(None),
+        let Some(next) = next else {
+            return Ok(Vec::new());
         };
-        let Ok(Some(bundle)) = bundle else {
-            return Rc::from([]);
+        let Some(bundle) = self.bundle(next).await? else {
+            return Ok(Vec::new());
         };
-        let starts = bundle.first_offsets().await.unwrap_or_default();
-        let before = starts.into_iter().map(|entry| DirectoryEntry {
-            next_offset: index.first_offset(entry.queue).unwrap_or(entry.next_offset),
-            ..entry
-        });
-        before.filter(|entry| entry.next_offset.0 > 0).collect()
+        let starts = bundle.first_offsets().await;
+        starts.map_err(|cause| self.failed(next, cause))
     }
 
     async fn directory_of(&self, segment: u64) -> Result<Option<Directory>, IndexError> {
@@ -182,13 +182,4 @@ impl<D: Disk> Catalog<D> {
             .map(|entries| Some(entries.into()))
             .map_err(|cause| self.failed(segment, cause))
     }
-}
-
-/// For every queue of a directory, where its messages in the segment start; where none are, its next offset.
-fn first_offsets(index: &ActiveIndex, directory: &[DirectoryEntry]) -> Vec<DirectoryEntry> {
-    let first = |entry: &DirectoryEntry| DirectoryEntry {
-        queue: entry.queue,
-        next_offset: index.first_offset(entry.queue).unwrap_or(entry.next_offset),
-    };
-    directory.iter().map(first).collect()
 }

@@ -120,6 +120,23 @@ impl<D: Disk> Catalog<D> {
         Ok(())
     }
 
+    /// Start-up, after the replay, when no sealed segment is left: the next offset of every queue that exists, sorted
+    /// by queue. Queues without messages in memory had them all in segments that are gone.
+    pub fn set_next_offsets(&self, mut next_offsets: Vec<DirectoryEntry>) {
+        let mut slots = self.inner.slots.borrow_mut();
+        if slots.oldest_file().is_some() {
+            return;
+        }
+        for entry in &mut next_offsets {
+            let first = slots
+                .in_memory()
+                .find_map(|(_, index)| index.first_offset(entry.queue));
+            entry.next_offset = first.unwrap_or(entry.next_offset);
+        }
+        next_offsets.retain(|entry| entry.next_offset.0 > 0);
+        slots.set_removed(next_offsets.into());
+    }
+
     /// Starts the segment at `base`: batches go there from now on, and the one before gets no more.
     ///
     /// # Panics

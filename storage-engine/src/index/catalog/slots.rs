@@ -213,7 +213,9 @@ impl<D: Disk> Slots<D> {
         }
     }
 
+    /// The queues up to the end of the oldest bundle.
     pub(super) fn set_start(&mut self, starts: Vec<DirectoryEntry>) {
+        self.removed = None;
         self.start = Some(starts.into());
     }
 
@@ -240,10 +242,11 @@ impl<D: Disk> Slots<D> {
         if let Ok(at) = start.binary_search_by_key(&queue, |entry| entry.queue) {
             return Some(start[at].next_offset);
         }
-        // Its messages, if any, are all in newer segments. Among bundles, where the first one is costs a search, and a
-        // queue that was unknown at the seal of the oldest bundle starts at 0 (unless that bundle was rebuilt without
-        // the one before it: then a read from 0 finds the true start).
-        if self.first_in_memory() > 1 {
+        // The start tells of everything before the oldest bundle, or up to its end. Who is not in it had no messages
+        // then and starts at 0, unless that bundle was rebuilt together with the one behind it: then a read from 0
+        // finds the true start.
+        let told_of = usize::from(self.removed.is_none());
+        if self.first_in_memory() > told_of {
             return Some(QueueOffset(0));
         }
         self.in_memory()

@@ -5,12 +5,12 @@ use super::segment::LOG_ID;
 use crate::disk::Disk;
 use crate::disk::sim::{Damage, SimDisk};
 use crate::fixture::{RandomLog, on_disk, seed};
-use crate::index::bundle::{SealedAt, file_name};
+use crate::index::bundle::{DirectoryEntry, SealedAt, file_name};
 use crate::index::{ActiveIndex, BatchLimits, Catalog, CatalogOptions, IndexError};
 use crate::position::{Position, QueueHandle, QueueOffset};
 use crate::runtime::sim::SeededRandom;
 use ringmq_wire::batch::{BatchView, key_hash};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const SEGMENT_BYTES: u64 = 1 << 14;
 const ALL: BatchLimits = BatchLimits {
@@ -30,7 +30,11 @@ struct World {
     active: u64,
     /// Next offsets of queues when the segment before `oldest` was sealed.
     removed: BTreeMap<QueueHandle, QueueOffset>,
-    /// A rebuild of the oldest bundle after a restart knows nothing of queues that were silent since.
+    /// Segments whose bundle is damaged.
+    damaged: BTreeSet<u64>,
+    /// This catalog knows what was before the oldest segment.
+    removed_known: bool,
+    /// After a restart, the oldest bundle and the one behind it are both needed to know where silent queues stand.
     starts_known: bool,
     rebuilds: u32,
 }
@@ -64,6 +68,8 @@ impl World {
             unsealed: 0,
             active: 0,
             removed: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            removed_known: false,
             starts_known: true,
             rebuilds: 0,
         }
@@ -114,10 +120,15 @@ impl World {
         while let Some(segment) = wanted.last().copied() {
             let index = self.scan(segment);
             let at = sealed_at(segment);
+            let next_lost = self.damaged.contains(&(segment + 1)) || segment + 1 >= self.unsealed;
+            if segment == self.oldest && segment > 0 && !self.removed_known && next_lost {
+                self.starts_known = false;
+            }
             match self.catalog.install_rebuilt(&index, at, &|_| true).await {
                 Ok(()) => {
                     wanted.pop();
                     self.rebuilds += 1;
+                    self.damaged.remove(&segment);
                 }
                 Err(IndexError::NeedsRebuild { segment, .. }) => wanted.push(segment),
                 Err(error) => panic!("{error}"),
@@ -153,12 +164,14 @@ impl World {
                 }
             }
         }
-        let rebuilds = self.rebuilds;
+        self.removed_known = self.oldest == self.unsealed;
         let catalog = self.catalog.clone();
         self.answered(async || catalog.load_start().await).await;
-        if self.oldest > 0 && (self.rebuilds > rebuilds || self.oldest == self.unsealed) {
-            self.starts_known = false;
-        }
+        let mut next_offsets = self.removed.clone();
+        next_offsets.extend(self.model.next_offsets());
+        let entries = next_offsets.into_iter();
+        let entries = entries.map(|(queue, next_offset)| DirectoryEntry { queue, next_offset });
+        self.catalog.set_next_offsets(entries.collect());
     }
 
     async fn damage(&mut self) {
@@ -166,16 +179,13 @@ impl World {
             return;
         }
         let segment = self.oldest + self.random.below(self.unsealed - self.oldest);
-        if segment == self.oldest && self.oldest > 0 {
-            // What was known of silent queues may be lost with it; see the note at `Catalog::min_offset`.
-            self.starts_known = false;
-        }
         let name = file_name(segment);
         let len = self.disk.bytes(&name).map_or(0, |bytes| bytes.len() as u64);
         if len == 0 {
             return;
         }
         let at = self.random.below(len / 4096) * 4096;
+        self.damaged.insert(segment);
         match self.random.below(4) {
             0 => self.disk.remove(&name).await.expect("it is there"),
             1 => assert!(self.disk.damage(&name, at, Damage::BitFlip)),
@@ -190,6 +200,7 @@ impl World {
         }
         let segment = self.oldest;
         let index = self.scan(segment);
+        let was_damaged = self.damaged.contains(&segment);
         let catalog = self.catalog.clone();
         self.answered(async || catalog.remove_oldest(segment).await)
             .await;
@@ -198,6 +209,11 @@ impl World {
             self.removed.insert(queue, next);
         }
         self.oldest += 1;
+        self.damaged.remove(&segment);
+        self.removed_known |= !was_damaged;
+        if was_damaged && self.damaged.contains(&self.oldest) && !self.removed_known {
+            self.starts_known = false;
+        }
         self.model.drop_below(Position(self.oldest * SEGMENT_BYTES));
         assert!(self.disk.bytes(&file_name(segment)).is_none());
     }

@@ -40,6 +40,12 @@ impl Model {
         self.queues.keys().copied().collect()
     }
 
+    pub(super) fn next_offsets(&self) -> impl Iterator<Item = (QueueHandle, QueueOffset)> {
+        let last = |numbers: &Vec<usize>| numbers.last().map(|number| self.puts[*number].at);
+        let lasts = self.queues.values().filter_map(last);
+        lasts.map(|at| (at.queue, at.next_offset))
+    }
+
     fn of_queue(&self, queue: QueueHandle) -> impl Iterator<Item = &Put> {
         let numbers = self.queues.get(&queue).map_or(&[][..], |numbers| numbers);
         numbers.iter().map(|number| &self.puts[*number])
