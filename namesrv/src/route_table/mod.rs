@@ -8,19 +8,18 @@
 //!   decided when asked ([`RouteTable::route`]), the same on every name server that holds the same shares.
 //! - [`RouteTable::version`] rises with every change that a client could see.
 
+mod checks;
+mod shard;
+
+pub use checks::PLACEMENT_MAX;
+pub use shard::{HEARTBEAT_TIMEOUT_MS_DEFAULT, Shard, ShardIdentity};
+
 use crate::liveness::Liveness;
+use checks::{check_base, check_not_older, check_owner, check_registration};
 use ringmq_wire::codes::ErrorCode;
-use ringmq_wire::limits::{TOPIC_QUEUES_MAX, is_valid_name, is_valid_node_name};
 use ringmq_wire::native::schema::{ShardRegisterRequestT, TopicRecordT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// Heartbeat timeout of a shard that does not name one.
-pub const HEARTBEAT_TIMEOUT_MS_DEFAULT: u32 = 10_000;
-const HEARTBEAT_TIMEOUT_MS: std::ops::RangeInclusive<u32> = 100..=600_000;
-/// Shards of one topic.
-pub const PLACEMENT_MAX: usize = 512;
-const ADDRESS_BYTES_MAX: usize = 261; // a host name of 255 bytes, a colon, a port
 
 /// How much may be registered.
 #[derive(Debug, Clone, Copy)]
@@ -29,33 +28,6 @@ pub struct RouteLimits {
     pub topics_max: usize,
     /// See [`crate::Config::absent_retention_ms`].
     pub absent_retention_ms: u64,
-}
-
-/// One registered shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shard {
-    pub name: Arc<str>,
-    pub node: String,
-    pub cluster: String,
-    /// Id of the data directory.
-    pub directory: u128,
-    /// Raised at every start of the shard.
-    pub epoch: u64,
-    pub address: String,
-    pub writable: bool,
-    pub heartbeat_timeout_ms: u32,
-    pub last_heartbeat_ms: u64,
-    /// Version of its table of shares.
-    pub version: u64,
-    pub live: bool,
-}
-
-/// Who a request claims to come from.
-#[derive(Debug, Clone, Copy)]
-pub struct ShardIdentity<'a> {
-    pub shard: &'a str,
-    pub directory: u128,
-    pub epoch: u64,
 }
 
 /// A topic as clients should see it.
@@ -259,14 +231,8 @@ impl RouteTable {
             })
         };
         let (_, record) = shares().max_by_key(|(shard, record)| {
-            let home = record.placement.as_ref().and_then(|shards| shards.first());
-            let incarnation = incarnation(record);
-            let at_home = shares().any(|(other, share)| {
-                other.live == shard.live
-                    && Some(other.name.as_ref()) == home.map(String::as_str)
-                    && self::incarnation(share) == incarnation
-            });
-            (shard.live, at_home, record.version, incarnation)
+            let at_home = self.home_agrees(record, shard.live);
+            (shard.live, at_home, record.version, incarnation(record))
         })?;
         let chosen = incarnation(record);
         let shards = shares()
@@ -279,6 +245,17 @@ impl RouteTable {
             .max_by_key(|(shard, share)| (share.version, shard.live))
             .map_or_else(|| record.clone(), |(_, share)| share.clone());
         Some(Route { record, shards })
+    }
+
+    /// Whether queue 0's home registered the same incarnation, and is as live as asked for.
+    fn home_agrees(&self, record: &TopicRecordT, live: bool) -> bool {
+        let home = record.placement.iter().flatten().next();
+        let entry = home.and_then(|home| self.shards.get(home.as_str()));
+        entry.is_some_and(|entry| {
+            let share = entry.shares.get(record.name.as_str());
+            entry.shard.live == live
+                && share.is_some_and(|share| incarnation(share) == incarnation(record))
+        })
     }
 
     fn share_changes(&self, request: &ShardRegisterRequestT) -> (Vec<TopicRecordT>, Vec<Arc<str>>) {
@@ -433,39 +410,6 @@ impl RouteTable {
     }
 }
 
-impl Shard {
-    fn registered(name: &Arc<str>, request: &ShardRegisterRequestT, now_ms: u64) -> Self {
-        let timeout_ms = match request.heartbeat_timeout_ms {
-            0 => HEARTBEAT_TIMEOUT_MS_DEFAULT,
-            given => given,
-        };
-        Self {
-            name: name.clone(),
-            node: request.node.clone(),
-            cluster: request.cluster.clone(),
-            directory: directory(request.directory_high, request.directory_low),
-            epoch: request.epoch,
-            address: request.address.clone(),
-            writable: request.writable,
-            heartbeat_timeout_ms: timeout_ms,
-            last_heartbeat_ms: now_ms,
-            version: request.version,
-            live: true,
-        }
-    }
-
-    fn is_same_start(&self, identity: &ShardIdentity<'_>) -> bool {
-        self.directory == identity.directory && self.epoch == identity.epoch
-    }
-
-    /// Whether clients could not tell the two apart.
-    fn looks_like(&self, other: &Self) -> bool {
-        (self.live, self.writable, self.epoch) == (other.live, other.writable, other.epoch)
-            && (&self.address, &self.node, &self.cluster)
-                == (&other.address, &other.node, &other.cluster)
-    }
-}
-
 /// The incarnation id of a topic record.
 pub fn incarnation(record: &TopicRecordT) -> u128 {
     directory(record.incarnation_high, record.incarnation_low)
@@ -474,143 +418,4 @@ pub fn incarnation(record: &TopicRecordT) -> u128 {
 /// One number from the two halves on the wire.
 pub fn directory(high: u64, low: u64) -> u128 {
     u128::from(high) << 64 | u128::from(low)
-}
-
-fn invalid(message: String) -> Refusal {
-    Refusal::new(ErrorCode::InvalidRequest, message)
-}
-
-fn check_owner(shard: &Shard, identity: &ShardIdentity<'_>) -> Result<(), Refusal> {
-    if shard.directory != identity.directory && shard.live {
-        return Err(Refusal::new(
-            ErrorCode::ShardNameTaken,
-            format!(
-                "shard {} is live at {} with another data directory: give one of the two nodes another name",
-                shard.name, shard.address
-            ),
-        ));
-    }
-    if shard.directory == identity.directory && identity.epoch < shard.epoch {
-        return Err(invalid(format!(
-            "a later start of shard {} is registered (epoch {}, this is {})",
-            shard.name, shard.epoch, identity.epoch
-        )));
-    }
-    Ok(())
-}
-
-/// A change, and a heartbeat, must fit what is held.
-fn check_base(
-    shard: Option<&Shard>,
-    identity: &ShardIdentity<'_>,
-    base_version: u64,
-) -> Result<(), Refusal> {
-    let stale = |what: String| {
-        Err(Refusal::new(
-            ErrorCode::StaleRegistration,
-            format!("{what}: register with base version 0"),
-        ))
-    };
-    let Some(shard) = shard else {
-        return stale(format!("shard {} is not known here", identity.shard));
-    };
-    check_owner(shard, identity)?;
-    if !shard.live || !shard.is_same_start(identity) {
-        return stale(format!(
-            "this start of shard {} is not registered here",
-            identity.shard
-        ));
-    }
-    if shard.version != base_version {
-        return stale(format!(
-            "version {} of shard {} is held here, not {base_version}",
-            shard.version, identity.shard
-        ));
-    }
-    Ok(())
-}
-
-/// A whole table that is older than the one held was overtaken on its way.
-fn check_not_older(shard: &Shard, version: u64) -> Result<(), Refusal> {
-    if version < shard.version {
-        return Err(Refusal::new(
-            ErrorCode::StaleRegistration,
-            format!(
-                "version {} of shard {} is held here, newer than {version}",
-                shard.version, shard.name
-            ),
-        ));
-    }
-    Ok(())
-}
-
-fn check_registration(request: &ShardRegisterRequestT) -> Result<(), Refusal> {
-    let invalid_name = |what: &str, name: &str| {
-        Err(Refusal::new(
-            ErrorCode::InvalidName,
-            format!("{name:?} is not a valid {what} name"),
-        ))
-    };
-    if !is_valid_name(&request.shard) {
-        return invalid_name("shard", &request.shard);
-    }
-    if !is_valid_node_name(&request.node) {
-        return invalid_name("node", &request.node);
-    }
-    if !is_valid_name(&request.cluster) {
-        return invalid_name("cluster", &request.cluster);
-    }
-    let address = &request.address;
-    let port = address
-        .rsplit_once(':')
-        .and_then(|(_, port)| port.parse::<u16>().ok());
-    if address.len() > ADDRESS_BYTES_MAX || port.is_none_or(|port| port == 0) {
-        return Err(invalid(format!("address {address:?} is not HOST:PORT")));
-    }
-    let timeout_ms = request.heartbeat_timeout_ms;
-    if timeout_ms != 0 && !HEARTBEAT_TIMEOUT_MS.contains(&timeout_ms) {
-        return Err(invalid(format!(
-            "heartbeat timeout of {timeout_ms} ms is not within {HEARTBEAT_TIMEOUT_MS:?}"
-        )));
-    }
-    if request.version == 0 || request.version < request.base_version {
-        return Err(invalid(format!(
-            "version {} must be above 0 and not below base version {}",
-            request.version, request.base_version
-        )));
-    }
-    let shares = request.shares.iter().flatten();
-    shares
-        .map(|share| share.topic.as_ref())
-        .try_for_each(|record| check_share(&request.shard, record))
-}
-
-fn check_share(shard: &str, record: &TopicRecordT) -> Result<(), Refusal> {
-    if !is_valid_name(&record.name) {
-        return Err(Refusal::new(
-            ErrorCode::InvalidName,
-            format!("{:?} is not a valid topic name", record.name),
-        ));
-    }
-    if !(1..=TOPIC_QUEUES_MAX).contains(&record.queues) {
-        return Err(invalid(format!(
-            "topic {} has {} queues: must be 1 to {TOPIC_QUEUES_MAX}",
-            record.name, record.queues
-        )));
-    }
-    let mut placement = record.placement.iter().flatten();
-    let shards = placement.clone().count();
-    if shards > PLACEMENT_MAX || placement.clone().any(|home| !is_valid_name(home)) {
-        return Err(invalid(format!(
-            "topic {} is placed on {shards} shards: at most {PLACEMENT_MAX} with valid names",
-            record.name
-        )));
-    }
-    if !placement.any(|home| home == shard) {
-        return Err(invalid(format!(
-            "topic {} is not placed on shard {shard}, which registers it",
-            record.name
-        )));
-    }
-    Ok(())
 }
