@@ -26,8 +26,10 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             Some(_) => QueueOffset(0),
             None => visible,
         };
-        let min = self.catalog.min_offset(queue).unwrap_or(unknown);
-        Some(min.min(visible))
+        let stored = self.catalog.min_offset(queue).unwrap_or(unknown);
+        // A topic may keep messages for a shorter time than the log does.
+        let kept = self.state.borrow().trim_offset(queue);
+        Some(stored.max(kept).min(visible))
     }
 
     fn visible_end(&self) -> Position {
