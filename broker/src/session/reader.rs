@@ -108,6 +108,9 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
                 } => {
                     self.permits = None;
                     self.shard.counters().refusal(refusal.code);
+                    if close {
+                        self.log_refused(&refusal.message);
+                    }
                     self.link.refuse(kind, correlation_id, &refusal);
                     !close
                 }
@@ -188,13 +191,15 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
         Refusal::busy(message, 1000)
     }
 
+    fn log_refused(&self, why: &str) {
+        if self.shard.counters().may_log_refused(now_ms(&self.shard)) {
+            let peer = self.connection.info().peer;
+            tracing::warn!(shard = self.shard.name(), %peer, "connection refused: {why}");
+        }
+    }
+
     fn foreign(&self, foreign: Foreign) {
-        tracing::warn!(
-            shard = self.shard.name(),
-            peer = %self.connection.info().peer,
-            "connection refused: {}",
-            foreign.explain()
-        );
+        self.log_refused(foreign.explain());
         if let Some(answer) = foreign.answer() {
             self.link.answer(answer.to_vec());
         }

@@ -17,9 +17,14 @@ pub struct Counters {
     pub produced_bytes: Cell<u64>,
     pub fetched_messages: Cell<u64>,
     pub fetched_bytes: Cell<u64>,
+    /// The minute of the last log line about a refused connection, and how many there were in it.
+    refused_lines: Cell<(u64, u32)>,
     /// Panics caught at the boundary of a session; each is a defect.
     pub panics: Cell<u64>,
 }
+
+/// Lines a minute about connections that were refused for what they sent.
+const REFUSED_LINES_PER_MINUTE: u32 = 60;
 
 /// Adds to a counter.
 pub fn count(counter: &Cell<u64>, by: u64) {
@@ -45,6 +50,16 @@ impl Counters {
         count(&self.fetched_bytes, bytes);
     }
 
+    /// Whether one more line about a refused connection may go to the log: a port scanner must not fill the disk.
+    pub fn may_log_refused(&self, now_ms: u64) -> bool {
+        let minute = now_ms / 60_000;
+        let (last_minute, lines) = self.refused_lines.get();
+        let lines = if minute == last_minute { lines } else { 0 };
+        let may = lines < REFUSED_LINES_PER_MINUTE;
+        self.refused_lines.set((minute, lines + u32::from(may)));
+        may
+    }
+
     /// By kind, for metrics.
     pub fn requests(&self) -> Vec<(Kind, u64)> {
         let requests = self.requests.borrow();
@@ -65,5 +80,23 @@ impl Counters {
         known
             .filter_map(|(code, count)| Some((code?, count)))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_bounded_by_the_minute() {
+        let counters = Counters::default();
+        let lines = |now_ms| {
+            (0..1000)
+                .filter(|_| counters.may_log_refused(now_ms))
+                .count()
+        };
+        assert_eq!(lines(1), REFUSED_LINES_PER_MINUTE as usize);
+        assert_eq!(lines(59_999), 0);
+        assert_eq!(lines(60_000), REFUSED_LINES_PER_MINUTE as usize);
     }
 }
