@@ -6,7 +6,11 @@ use crate::disk::{Disk, DiskErrorKind};
 use crate::index::ActiveIndex;
 use crate::index::bundle::{self, BundleSource, DirectoryEntry, SealedAt};
 use crate::position::QueueHandle;
+use futures_lite::future::yield_now;
 use std::rc::Rc;
+
+/// Directory entries copied before other tasks get a turn.
+const ENTRIES_PER_SLICE: usize = 4096;
 
 impl<D: Disk> Catalog<D> {
     /// Writes the bundle of the oldest segment in memory and lets go of the memory. All its frames must be
@@ -106,9 +110,16 @@ impl<D: Disk> Catalog<D> {
         bundle::write(&self.inner.disk, index, source)
             .await
             .map_err(|cause| IndexError::Write { segment, cause })?;
-        let after: Directory = bundle::merged_directory(index, &before)
-            .filter(|entry| keep(entry.queue))
-            .collect();
+        let mut after = Vec::with_capacity(before.len());
+        for (number, entry) in bundle::merged_directory(index, &before).enumerate() {
+            if keep(entry.queue) {
+                after.push(entry);
+            }
+            if number % ENTRIES_PER_SLICE == ENTRIES_PER_SLICE - 1 {
+                yield_now().await;
+            }
+        }
+        let after: Directory = after.into();
         let starts = after.iter().map(|entry| DirectoryEntry {
             next_offset: index.first_offset(entry.queue).unwrap_or(entry.next_offset),
             ..*entry
