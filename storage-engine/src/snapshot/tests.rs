@@ -247,3 +247,27 @@ fn a_crash_leaves_the_old_or_the_new() {
     }
     assert!(outcomes[0] > 5 && outcomes[1] > 5, "{outcomes:?}");
 }
+
+/// A lost write leaves an older, whole chunk: same place, same stamp, its own checksum right.
+#[test]
+fn a_chunk_of_another_snapshot_is_found() {
+    let seed = seed();
+    on_disk(seed, move |disk, runtime| async move {
+        let new = chunks(seed, 7, 12);
+        let mut old = new.clone();
+        old[0].1 = vec![9; new[0].1.len()];
+        let info = publish(&disk, &new).await;
+        let name = file_name(info.last_stamp);
+        let mut mixed = disk.bytes(&name).expect("it was published");
+        publish(&disk, &old).await;
+        let other = disk.bytes(&name).expect("it was published");
+        let item = 4096..4096 + 24 + new[0].1.len().next_multiple_of(8);
+        assert_ne!(mixed[item.clone()], other[item.clone()]);
+        mixed[item.clone()].copy_from_slice(&other[item]);
+        let damaged = disk_with(&runtime, &name, &mixed).await;
+        assert_eq!(
+            load_all(&damaged).await.0.outcome,
+            SnapshotOutcome::Unreadable
+        );
+    });
+}
