@@ -151,14 +151,22 @@ fn measure_one_small_durable_append_at_a_time() {
 #[test]
 #[ignore = "a measurement"]
 fn measure_large_batches() {
-    for batch_bytes in [64 << 10, 1 << 20] {
+    let modes = [WriteMode::DurableWrite, WriteMode::WriteThenSync];
+    for (batch_bytes, write_mode) in [64 << 10, 1 << 20]
+        .into_iter()
+        .flat_map(|b| modes.map(|m| (b, m)))
+    {
         on_executor(async move |path| {
-            let store = open(path, StoreOptions::default()).await;
+            let options = StoreOptions {
+                write_mode,
+                ..StoreOptions::default()
+            };
+            let store = open(path, options).await;
             store
                 .append_control(&create_queue(1))
                 .expect("there is room");
             let bytes = big_batch(batch_bytes - 200, b'x');
-            let total: usize = 4 << 30;
+            let total: usize = 2 << 30;
             let started = Instant::now();
             let mut end = None;
             for _ in 0..total / batch_bytes {
@@ -171,7 +179,7 @@ fn measure_large_batches() {
             let took = started.elapsed();
             let metrics = store.metrics();
             println!(
-                "{batch_bytes} byte batches: {:.2} GB/s; {} frames of {} KiB on average; {} segments sealed",
+                "{write_mode:?} {batch_bytes} byte batches: {:.2} GB/s; {} frames of {} KiB on average; {} segments sealed",
                 total as f64 / took.as_secs_f64() / 1e9,
                 metrics.frames_written,
                 metrics.frame_bytes_written / metrics.frames_written / 1024,

@@ -18,7 +18,8 @@ pub struct StoreOptions {
     /// End of a segment that only control records may use.
     pub segment_reserve_bytes: u64,
     pub frame_bytes_max: usize,
-    /// Bytes appended and not yet durable.
+    /// Bytes appended and not yet durable. Recovery looks for what was in flight within twice this: lower it only after
+    /// a clean stop.
     pub in_flight_bytes_max: usize,
     pub frames_in_flight_max: usize,
     /// With writes in flight, a frame goes out only when it has this much.
