@@ -49,12 +49,21 @@ impl CliError {
             (Some(ErrorCode::GroupNotEmpty), _) => {
                 Some("stop the group's consumers first".to_string())
             }
-            (_, ErrorKind::Disconnected { .. }) => Some(
+            _ if is_unreachable(error) => Some(
                 "is the cluster running? Name servers are taken from --namesrv, RINGMQ_NAMESRV or NAMESRV_ADDR"
                     .to_string(),
             ),
             _ => None,
         }
+    }
+}
+
+/// Whether it came down to a connection that could not be made or broke.
+fn is_unreachable(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Disconnected { .. } => true,
+        ErrorKind::TimedOut { cause, .. } => cause.as_deref().is_some_and(is_unreachable),
+        _ => false,
     }
 }
 

@@ -320,6 +320,7 @@ fn wrong_usage_is_2_and_an_absent_cluster_is_1() {
         "{}",
         text(&nobody.stderr)
     );
+    assert!(text(&nobody.stderr).contains("is the cluster running?"));
 }
 
 #[test]
