@@ -99,8 +99,9 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     /// Segments with a bundle, oldest first.
     async fn sealed_segments(&self) -> Vec<SealedSegment> {
         let log_start = self.geometry.segment_of(self.meta.log_start());
-        let first_unsealed = match self.catalog.frozen().first() {
-            Some(frozen) => *frozen,
+        // A bundle counts once its name is durable; until then its segment is on the list of ended ones.
+        let first_unsealed = match self.ended.borrow().first_key_value() {
+            Some((ended, _)) => *ended,
             None => self.indexed_segment.get().unwrap_or(0),
         };
         let mut sealed = Vec::new();

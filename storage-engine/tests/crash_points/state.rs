@@ -111,6 +111,14 @@ impl StateMachine for TestState {
         Some(QueueOffset(entry.value))
     }
 
+    fn next_offsets(&self) -> Vec<(QueueHandle, QueueOffset)> {
+        let queues = self.entries.iter().filter_map(|(key, entry)| match key {
+            Key::Queue(queue) => Some((QueueHandle(*queue), QueueOffset(entry.value))),
+            Key::Register(_) => None,
+        });
+        queues.filter(|(_, next)| next.0 > 0).collect()
+    }
+
     fn snapshot_chunk(&self, after: Option<&[u8]>, bytes_max: usize) -> SnapshotChunk {
         let after = after.map(Key::decode);
         let rest = self
