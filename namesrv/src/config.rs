@@ -23,6 +23,11 @@ pub struct Config {
     /// How long the topics of a shard that went away are still known, without a shard that serves them. Clients
     /// see "nobody serves it now" rather than "no such topic" while a broker restarts.
     pub absent_retention_ms: u64,
+    /// For how long after its start the server answers `Busy` instead of `TopicNotFound`: brokers that its predecessor
+    /// knew need a heartbeat to come back, and a client must not take their topics for missing.
+    pub settle_ms: u64,
+    /// Settled at once when this many shards have registered; 0: only time tells.
+    pub expected_shards: usize,
     /// How long a stopping server waits for its connections.
     pub stop_timeout_ms: u64,
 }
@@ -38,6 +43,8 @@ impl Default for Config {
             shards_max: 4_096,
             topics_max: 200_000,
             absent_retention_ms: 300_000,
+            settle_ms: 3_000,
+            expected_shards: 0,
             stop_timeout_ms: 2_000,
         }
     }
@@ -57,6 +64,8 @@ pub struct FileConfig {
     pub shards_max: Option<usize>,
     pub topics_max: Option<usize>,
     pub absent_retention_ms: Option<u64>,
+    pub settle_ms: Option<u64>,
+    pub expected_shards: Option<usize>,
     pub stop_timeout_ms: Option<u64>,
 }
 
@@ -117,6 +126,8 @@ impl FileConfig {
         set(&mut config.shards_max, self.shards_max);
         set(&mut config.topics_max, self.topics_max);
         set(&mut config.absent_retention_ms, self.absent_retention_ms);
+        set(&mut config.settle_ms, self.settle_ms);
+        set(&mut config.expected_shards, self.expected_shards);
         set(&mut config.stop_timeout_ms, self.stop_timeout_ms);
     }
 }
@@ -166,6 +177,7 @@ impl Config {
             0..=86_400_000,
             "0 to 86400000",
         )?;
+        bound("settle_ms", self.settle_ms, 0..=600_000, "0 to 600000")?;
         bound(
             "stop_timeout_ms",
             self.stop_timeout_ms,

@@ -49,6 +49,8 @@ struct State {
 pub(crate) struct Directory {
     state: Mutex<State>,
     started: Instant,
+    settle_ms: u64,
+    expected_shards: usize,
 }
 
 impl Directory {
@@ -71,6 +73,8 @@ impl Directory {
         Self {
             state: Mutex::new(state),
             started: Instant::now(),
+            settle_ms: config.settle_ms,
+            expected_shards: config.expected_shards,
         }
     }
 
@@ -101,6 +105,12 @@ impl Directory {
         state.checked_ms = now_ms;
         let changed = state.table.expire(now_ms);
         state.announce(&changed);
+    }
+
+    /// Whether shards that should be known may not have come back yet.
+    pub(crate) fn is_settling(&self) -> bool {
+        let all_here = |shards: usize| self.expected_shards > 0 && shards >= self.expected_shards;
+        self.now_ms() < self.settle_ms && !all_here(self.read(|table| table.live_shards().count()))
     }
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&RouteTable) -> T) -> T {

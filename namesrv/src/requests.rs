@@ -89,7 +89,7 @@ fn dispatch(
         Kind::ShardUnregister => unregister(directory, id, bytes),
         Kind::RouteQuery => route_query(directory, id, bytes),
         Kind::RouteWatch => return route_watch(directory, session, id, bytes).map(|()| None),
-        Kind::ClusterInfo => directory.read(|table| answers::cluster_info(table, id)),
+        Kind::ClusterInfo => cluster_info(directory, id),
         Kind::ClusterTopics => directory.read(|table| answers::cluster_topics(table, id)),
         _ => Err(unsupported(prefix.kind)),
     }
@@ -193,7 +193,25 @@ fn route_query(directory: &Directory, id: u64, bytes: &[u8]) -> Answer {
             ),
         ));
     }
+    let unknown = |topic: &String| directory.read(|table| table.route(topic).is_none());
+    if directory.is_settling() && topics.iter().any(unknown) {
+        return Err(settling());
+    }
     directory.read(|table| answers::route_query(table, id, &topics))
+}
+
+fn cluster_info(directory: &Directory, id: u64) -> Answer {
+    if directory.is_settling() && directory.read(|table| table.live_shards().next().is_none()) {
+        return Err(settling());
+    }
+    directory.read(|table| answers::cluster_info(table, id))
+}
+
+fn settling() -> Refusal {
+    Refusal::new(
+        ErrorCode::Busy,
+        "this name server started a moment ago and may not know all brokers yet; try again",
+    )
 }
 
 fn route_watch(

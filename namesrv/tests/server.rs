@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, PATIENCE, Running, registration, share};
+use common::{Client, PATIENCE, Running, registration, settled, share};
 use ringmq_namesrv::Config;
 use ringmq_wire::codes::{ErrorCode, Kind};
 use ringmq_wire::native::{PREFACE, encode, flags, schema};
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_registered_topic_is_found_and_an_unknown_one_is_told_so() {
-    let server = Running::start(Config::default()).await;
+    let server = Running::start(settled()).await;
     let mut broker = Client::connect(server.address).await;
     let request = registration("s00-a", &["orders"]);
     assert_eq!(broker.register(&request).await, None);
@@ -32,8 +32,34 @@ async fn a_registered_topic_is_found_and_an_unknown_one_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_name_server_that_just_started_does_not_call_topics_missing() {
+    let server = Running::start(Config {
+        settle_ms: 600_000,
+        expected_shards: 1,
+        ..Config::default()
+    })
+    .await;
+    let mut client = Client::connect(server.address).await;
+    let query = |id| {
+        let topics = Some(vec!["orders".to_owned()]);
+        let request = schema::RouteQueryRequestT { topics };
+        encode(Kind::RouteQuery, 0, id, 0, |b| request.pack(b))
+    };
+    let answer = client.ask(Kind::RouteQuery, query).await;
+    assert_eq!(answer.error(), Some(ErrorCode::Busy));
+    let mut broker = Client::connect(server.address).await;
+    assert_eq!(
+        broker.register(&registration("s00-a", &["bills"])).await,
+        None
+    );
+    let (route, _) = client.route("orders").await;
+    assert_eq!(route.error, ErrorCode::TopicNotFound.number());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn changes_are_pushed_to_those_who_watch_for_them() {
-    let server = Running::start(Config::default()).await;
+    let server = Running::start(settled()).await;
     let mut broker = Client::connect(server.address).await;
     let mut by_name = Client::connect(server.address).await;
     let mut by_pattern = Client::connect(server.address).await;
@@ -91,7 +117,7 @@ async fn changes_are_pushed_to_those_who_watch_for_them() {
 async fn a_silent_shard_leaves_the_routes_and_its_topics_are_forgotten_later() {
     let server = Running::start(Config {
         absent_retention_ms: 300,
-        ..Config::default()
+        ..settled()
     })
     .await;
     let mut broker = Client::connect(server.address).await;
@@ -142,7 +168,7 @@ async fn a_silent_shard_leaves_the_routes_and_its_topics_are_forgotten_later() {
 
 #[tokio::test]
 async fn registrations_that_do_not_fit_are_refused() {
-    let server = Running::start(Config::default()).await;
+    let server = Running::start(settled()).await;
     let mut broker = Client::connect(server.address).await;
     let mut request = registration("s00-a", &["orders"]);
     request.base_version = 3;
@@ -187,7 +213,7 @@ async fn registrations_that_do_not_fit_are_refused() {
 
 #[tokio::test]
 async fn a_slow_watcher_gets_the_latest_state_and_holds_nobody_up() {
-    let server = Running::start(Config::default()).await;
+    let server = Running::start(settled()).await;
     let mut broker = Client::connect(server.address).await;
     let mut slow = Client::connect(server.address).await;
     slow.watch(&[], &["t-.*"]).await;
@@ -225,7 +251,7 @@ async fn a_slow_watcher_gets_the_latest_state_and_holds_nobody_up() {
 
 #[tokio::test]
 async fn ping_works_and_the_unknown_is_refused() {
-    let server = Running::start(Config::default()).await;
+    let server = Running::start(settled()).await;
     let mut client = Client::connect(server.address).await;
     let ping = schema::PingRequestT::default();
     let answer = client
@@ -258,7 +284,7 @@ async fn ping_works_and_the_unknown_is_refused() {
 
 #[tokio::test]
 async fn foreign_bytes_get_an_answer_they_understand() {
-    let server = Running::start(Config::default()).await;
+    let server = Running::start(settled()).await;
     let answer = talk(&server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let text = String::from_utf8(answer).expect("text");
     assert!(
@@ -292,7 +318,7 @@ async fn idle_and_half_sent_connections_are_closed_and_the_number_is_bounded() {
         idle_timeout_ms: 300,
         transfer_timeout_ms: 300,
         connections_max: 2,
-        ..Config::default()
+        ..settled()
     };
     let server = Running::start(config).await;
     let mut idle = Client::connect(server.address).await;
@@ -325,7 +351,7 @@ async fn idle_and_half_sent_connections_are_closed_and_the_number_is_bounded() {
 
 #[tokio::test]
 async fn stopping_closes_connections_and_frees_the_port() {
-    let server = Running::start(Config::default()).await;
+    let server = Running::start(settled()).await;
     let address = server.address;
     let mut client = Client::connect(address).await;
     server.stop().await;

@@ -112,7 +112,7 @@ async fn serve(plan: AdminPlan, started: flume::Sender<Started>, stopped: onesho
     let mut namesrv_task = None;
     let mut namesrv = None;
     if let Some(listen) = plan.embedded {
-        match embed(listen).await {
+        match embed(listen, plan.node.shards().len()).await {
             Ok((server, address)) => {
                 namesrv = Some(address);
                 let own = address.to_string();
@@ -146,10 +146,14 @@ async fn serve(plan: AdminPlan, started: flume::Sender<Started>, stopped: onesho
     }
 }
 
-async fn embed(listen: SocketAddr) -> std::io::Result<(ringmq_namesrv::Server, SocketAddr)> {
+async fn embed(
+    listen: SocketAddr,
+    expected_shards: usize,
+) -> std::io::Result<(ringmq_namesrv::Server, SocketAddr)> {
     let config = ringmq_namesrv::Config {
         listen,
         stop_timeout_ms: 200,
+        expected_shards,
         ..Default::default()
     };
     let server = ringmq_namesrv::Server::bind(config).await?;

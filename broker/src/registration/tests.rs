@@ -49,6 +49,7 @@ impl NameServer {
         let config = ringmq_namesrv::Config {
             listen: listen.parse().expect("address"),
             stop_timeout_ms: 10,
+            settle_ms: 0,
             ..Default::default()
         };
         let server = ringmq_namesrv::Server::bind(config).await.expect("binds");

@@ -192,6 +192,7 @@ impl NameServer {
                 let config = ringmq_namesrv::Config {
                     listen: "127.0.0.1:0".parse().expect("an address"),
                     stop_timeout_ms: 50,
+                    settle_ms: 0,
                     ..Default::default()
                 };
                 let server = ringmq_namesrv::Server::bind(config).await.expect("binds");

@@ -240,6 +240,14 @@ impl Client {
 }
 
 /// A first registration of `shard`, alone in its directory, with these topics on it.
+/// A name server that knows whom it will ever know.
+pub fn settled() -> Config {
+    Config {
+        settle_ms: 0,
+        ..Config::default()
+    }
+}
+
 pub fn registration(shard: &str, topics: &[&str]) -> schema::ShardRegisterRequestT {
     schema::ShardRegisterRequestT {
         cluster: "test".into(),

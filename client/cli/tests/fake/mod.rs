@@ -43,6 +43,7 @@ impl Cluster {
         let local = || "127.0.0.1:0".parse().expect("valid");
         let config = Config {
             listen: local(),
+            settle_ms: 0,
             ..Config::default()
         };
         let (name_server, shard, shared) = runtime.block_on(async {
