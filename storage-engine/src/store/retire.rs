@@ -6,7 +6,9 @@ use crate::commitlog::record::EngineRecord;
 use crate::commitlog::scan::FrameScan;
 use crate::disk::{Disk, DiskError, DiskSpace};
 use crate::index::IndexError;
-use crate::retention::{RetentionInput, RetentionLimits, RetentionPlan, SealedSegment, decide};
+use crate::retention::{
+    RemovalReason, RetentionInput, RetentionLimits, RetentionPlan, SealedSegment, decide,
+};
 use crate::runtime::Runtime;
 use crate::state_machine::StateMachine;
 use std::rc::Rc;
@@ -162,7 +164,15 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             self.segments.retire(*number, plan.unlink).await?;
             self.segment_times.borrow_mut().remove(number);
             self.metrics.borrow_mut().segments_retired += 1;
-            tracing::info!(segment = number, ?reason, "a segment was retired");
+            if matches!(reason, RemovalReason::DiskEarly | RemovalReason::DiskForced) {
+                tracing::warn!(
+                    segment = number,
+                    ?reason,
+                    "the disk is too full: messages went before their retention ended"
+                );
+            } else {
+                tracing::info!(segment = number, ?reason, "a segment was retired");
+            }
         }
         self.signals.prepare.notify();
         Ok(())
