@@ -80,10 +80,6 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     let all = Position(u64::MAX);
     let replayed = replay.run(runtime, &mut scan, &meta, start, all).await?;
     let link = link_of(&replayed, start);
-    let next_offsets = state.next_offsets().into_iter();
-    let next_offsets =
-        next_offsets.map(|(queue, next_offset)| DirectoryEntry { queue, next_offset });
-    catalog.set_next_offsets(next_offsets.collect());
 
     let mut claims = if meta.clean && !slot_lost && meta.durable == link.end {
         Claims::of_meta(&meta)
@@ -125,6 +121,12 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     };
     if let Some(damage) = &damage {
         tracing::error!(%damage, "the log is read-only");
+    } else {
+        // With damage, what the state knows and the index does not is damaged, not gone.
+        let next_offsets = state.next_offsets().into_iter();
+        let next_offsets =
+            next_offsets.map(|(queue, next_offset)| DirectoryEntry { queue, next_offset });
+        catalog.set_next_offsets(next_offsets.collect());
     }
     Ok(Recovered {
         meta_file,
