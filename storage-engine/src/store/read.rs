@@ -21,12 +21,14 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
 
     pub(super) fn min_offset(&self, queue: QueueHandle) -> Option<QueueOffset> {
         let visible = self.visible_offset(queue)?;
+        let stored = self.catalog.min_offset(queue).unwrap_or(visible);
         // Of a damaged log the index may not know messages that the state does: they are damaged, not gone.
-        let unknown = match &*self.condition.damage.borrow() {
-            Some(_) => QueueOffset(0),
-            None => visible,
+        let is_damaged = self.condition.damage.borrow().is_some();
+        let stored = if is_damaged && stored >= visible {
+            QueueOffset(0)
+        } else {
+            stored
         };
-        let stored = self.catalog.min_offset(queue).unwrap_or(unknown);
         // A topic may keep messages for a shorter time than the log does.
         let kept = self.state.borrow().trim_offset(queue);
         Some(stored.max(kept).min(visible))
