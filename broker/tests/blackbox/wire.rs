@@ -147,7 +147,7 @@ impl Wire {
         topic.name = name.to_owned();
         topic.queues = queues;
         let mut request = TopicCreateRequestT::default();
-        request.topic = Box::new(topic);
+        *request.topic = topic;
         request.automatic = automatic;
         ask!(self, TopicCreate, TopicCreateResponse, &request)
             .map(|response| *response.topic.expect("answered with the topic"))
