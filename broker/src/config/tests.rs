@@ -1,3 +1,5 @@
+//! Sources, bounds and wrong keys of the configuration.
+
 use super::*;
 use std::path::PathBuf;
 
