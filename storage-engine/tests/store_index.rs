@@ -308,6 +308,50 @@ fn retention_takes_bundles_and_silent_queues_keep_their_place() {
     });
 }
 
+#[test]
+fn a_silent_queue_keeps_its_place_when_all_that_can_go_went() {
+    simulate(async |disk, runtime, seed| {
+        let options = StoreOptions {
+            retention_ms: 300,
+            ..StoreOptions::test_min()
+        };
+        let mut random = SeededRandom::new(seed, "fill");
+        let mut sent = Vec::new();
+        let mut store = open(&disk, &runtime, &options).await;
+        create_queues(&store).await;
+        let silent = QueueHandle(7);
+        let created = store
+            .append_control(&create_queue(7))
+            .expect("there is room");
+        store.durable(created.end).await.expect("it runs");
+        let said = store.append_batch(silent, QueueOffset(0), &batch(&["k once"]));
+        let said = said.expect("there is room");
+        store.durable(said.end).await.expect("it runs");
+        fill(&store, &runtime, &mut random, 200, &mut sent).await;
+        // Two snapshots in the active segment, and time for retention.
+        for _ in 0..12 {
+            fill(&store, &runtime, &mut random, 1, &mut sent).await;
+            store.stop().await.expect("it stops");
+            store = open(&disk, &runtime, &options).await;
+            runtime.sleep(Duration::from_secs(1)).await;
+        }
+        // The bundle behind the last retired segment stays, to tell where queues stand.
+        assert!(bundles(&disk).await.len() <= 1);
+        for _ in 0..3 {
+            store.stop().await.expect("it stops");
+            store = open(&disk, &runtime, &options).await;
+            assert_eq!(store.min_offset(silent), Some(QueueOffset(1)));
+            check(&store, &sent).await;
+            fill(&store, &runtime, &mut random, 60, &mut sent).await;
+        }
+        let said = store.append_batch(silent, QueueOffset(1), &batch(&["k again"]));
+        let said = said.expect("there is room");
+        store.durable(said.end).await.expect("it runs");
+        assert_eq!(store.min_offset(silent), Some(QueueOffset(1)));
+        store.stop().await.expect("it stops");
+    });
+}
+
 #[cfg(target_os = "linux")]
 mod on_a_real_disk {
     use super::*;

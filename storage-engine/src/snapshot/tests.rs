@@ -253,7 +253,8 @@ fn a_crash_leaves_the_old_or_the_new() {
 fn a_chunk_of_another_snapshot_is_found() {
     let seed = seed();
     on_disk(seed, move |disk, runtime| async move {
-        let new = chunks(seed, 7, 12);
+        let mut new = chunks(seed, 7, 12);
+        new[0].1.push(1);
         let mut old = new.clone();
         old[0].1 = vec![9; new[0].1.len()];
         let info = publish(&disk, &new).await;
