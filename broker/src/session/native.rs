@@ -74,6 +74,8 @@ pub struct Session {
     /// Refused payload that is still to come.
     skip: usize,
     last_received_ms: u64,
+    /// When the broker was last seen to owe the peer an answer.
+    owed_ms: u64,
     /// When the frame at the start of the inbox began, or could be read on.
     begun_ms: Option<u64>,
 }
@@ -90,6 +92,7 @@ impl Session {
             waiting: false,
             skip: 0,
             last_received_ms: now_ms,
+            owed_ms: now_ms,
             begun_ms: Some(now_ms),
         }
     }
@@ -161,7 +164,11 @@ impl Session {
     }
 
     /// Whether the peer let a deadline pass. `owed`: the broker has not answered everything yet, so silence is right.
-    pub fn check(&self, now_ms: u64, owed: bool) -> Option<Timeout> {
+    pub fn check(&mut self, now_ms: u64, owed: bool) -> Option<Timeout> {
+        if owed {
+            // Silence begins when the last answer has gone, which this sees at the latest one check later.
+            self.owed_ms = now_ms;
+        }
         let whole = self
             .current
             .is_some_and(|(_, prefix)| self.inbox.received().len() >= prefix.frame_bytes);
@@ -175,7 +182,7 @@ impl Session {
             let spent_ms = now_ms.saturating_sub(begun_ms);
             return (spent_ms > allowed_ms).then_some(Timeout::SlowFrame(spent_ms));
         }
-        let silent_ms = now_ms.saturating_sub(self.last_received_ms);
+        let silent_ms = now_ms.saturating_sub(self.last_received_ms.max(self.owed_ms));
         (!owed && silent_ms > self.limits.idle_ms).then_some(Timeout::Idle(silent_ms))
     }
 

@@ -220,8 +220,9 @@ fn a_header_before_hello_is_small() {
 #[test]
 fn deadlines() {
     let limits = Limits::DEFAULT;
-    let slow =
-        |session: &Session, now| matches!(session.check(now, true), Some(Timeout::SlowFrame(_)));
+    let slow = |session: &mut Session, now| {
+        matches!(session.check(now, true), Some(Timeout::SlowFrame(_)))
+    };
     let put = |session: &mut Session, bytes: &[u8], now| {
         session.unfilled()[..bytes.len()].copy_from_slice(bytes);
         session.filled(bytes.len(), now);
@@ -230,14 +231,14 @@ fn deadlines() {
 
     // Silent from the start, and dribbling within a frame.
     let mut session = Session::new(limits, 0);
-    assert!(!slow(&session, limits.frame_ms));
-    assert!(slow(&session, limits.frame_ms + 1000));
+    assert!(!slow(&mut session, limits.frame_ms));
+    assert!(slow(&mut session, limits.frame_ms + 1000));
     put(&mut session, &PREFACE, 10);
     let frame = hello(1);
     for (index, byte) in frame.iter().enumerate().take(20) {
         put(&mut session, &[*byte], 10 + 5000 * index as u64);
     }
-    assert!(slow(&session, 10 + 5000 * 20));
+    assert!(slow(&mut session, 10 + 5000 * 20));
 
     // Between frames only silence counts, and only when nothing is owed.
     let mut session = Session::new(limits, 0);
@@ -259,9 +260,12 @@ fn deadlines() {
     session.accepted();
     session.consume(&prefix);
     assert_eq!(session.check(5 + limits.idle_ms, false), None);
-    assert_eq!(session.check(6 + limits.idle_ms, true), None);
+    // A long poll is not silence, and silence begins when it is answered.
+    let answered = 6 + limits.idle_ms;
+    assert_eq!(session.check(answered, true), None);
+    assert_eq!(session.check(answered + limits.idle_ms, false), None);
     assert!(matches!(
-        session.check(6 + limits.idle_ms, false),
+        session.check(answered + limits.idle_ms + 1, false),
         Some(Timeout::Idle(_))
     ));
 
@@ -270,7 +274,7 @@ fn deadlines() {
     let step = put(&mut session, &large[..200], 1000);
     assert!(matches!(step, Step::Refuse { .. }), "{step:?}");
     let mut now = 1000;
-    while !slow(&session, now) {
+    while !slow(&mut session, now) {
         now += 5000;
         assert!(now < 2_000_000, "dribbled for ever");
         assert_eq!(put(&mut session, &[0], now), Step::Read);
