@@ -193,6 +193,51 @@ mod tests {
         assert_eq!(Superblock::decode(&superblock().encode()), Ok(superblock()));
     }
 
+    /// `docs/formats.md` names the same places as the code.
+    #[test]
+    fn the_documented_layout_is_the_one_written() {
+        let formats = include_str!("../../../docs/formats.md");
+        let section = formats.split("### 3.1 Superblock").nth(1);
+        let section = section.and_then(|rest| rest.split("\n#").next());
+        let rows: Vec<(usize, usize, &str)> = section
+            .expect("the section is there")
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.strip_prefix("| ")?.split(" | ");
+                let offset = cells.next()?.parse().ok()?;
+                let size = cells.next()?.parse().ok()?;
+                Some((offset, size, cells.next()?.trim_end_matches(" |")))
+            })
+            .collect();
+        let (value, block) = (superblock(), superblock().encode());
+        let checksum = crc32fast::hash(&block[16..]).to_le_bytes();
+        let expected: [(&str, &[u8]); 12] = [
+            ("magic", &MAGIC),
+            ("format version", &FORMAT_VERSION.to_le_bytes()),
+            ("CRC-32", &checksum),
+            ("directory id", &value.directory_id.to_le_bytes()),
+            ("shards", &value.shards.to_le_bytes()),
+            ("block size", &(BLOCK_BYTES as u32).to_le_bytes()),
+            ("segment size", &value.format.segment_bytes.to_le_bytes()),
+            ("largest frame", &value.format.frame_bytes_max.to_le_bytes()),
+            ("length of the node", &3_u16.to_le_bytes()),
+            ("length of the cluster", &127_u16.to_le_bytes()),
+            ("created", &value.created_ms.to_le_bytes()),
+            ("node name", value.node.as_bytes()),
+        ];
+        for (name, bytes) in expected {
+            let row = rows.iter().find(|(_, _, field)| field.starts_with(name));
+            let (offset, size, _) = row.unwrap_or_else(|| panic!("{name} is not documented"));
+            assert!(bytes.len() <= *size, "{name}");
+            assert_eq!(&block[*offset..offset + bytes.len()], bytes, "{name}");
+        }
+        let end = rows.iter().fold(0, |end, (offset, size, field)| {
+            assert_eq!(*offset, end, "{field} leaves a gap");
+            end + size
+        });
+        assert_eq!(end, BLOCK_BYTES);
+    }
+
     #[test]
     fn a_newer_version_is_told_apart_from_damage() {
         let mut block = superblock().encode();
