@@ -1,3 +1,5 @@
+//! Every refusal of a data directory, and what it repairs.
+
 use super::*;
 
 fn identity() -> Identity {

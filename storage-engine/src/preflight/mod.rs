@@ -11,7 +11,6 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 use rustix::fs::OFlags;
 use rustix::process::{Resource, getrlimit};
 
@@ -58,25 +57,11 @@ pub fn check(needs: &Needs) -> Vec<Check> {
     checks
 }
 
-/// Starts and drops an executor on a thread of its own: glommio panics on some errors.
 fn probe_ring() -> Result<(), RingFailure> {
-    let probe = || match LocalExecutorBuilder::new(Placement::Unbound)
-        .io_memory(256 << 10)
-        .make()
-    {
-        Ok(_) => Ok(()),
-        Err(e) => Err(RingFailure {
-            errno: GlommioError::raw_os_error(&e),
-            message: e.to_string(),
-        }),
-    };
-    let panicked = |_| {
-        Err(RingFailure {
-            errno: None,
-            message: "the probe panicked".to_owned(),
-        })
-    };
-    std::thread::spawn(probe).join().unwrap_or_else(panicked)
+    crate::runtime::glommio::probe().map_err(|failure| RingFailure {
+        errno: failure.raw_os_error(),
+        message: failure.to_string(),
+    })
 }
 
 /// Whether a seccomp filter is active, as in a container.

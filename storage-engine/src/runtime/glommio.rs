@@ -1,8 +1,11 @@
 //! The production runtime: the glommio executor of the calling thread.
 
 use std::future::Future;
+use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use glommio::{LocalExecutorBuilder, Placement};
 
 use super::Runtime;
 
@@ -46,4 +49,20 @@ impl Runtime for GlommioRuntime {
     fn random_u64(&self) -> u64 {
         rand::random()
     }
+}
+
+/// Starts and drops an executor, to see whether one starts here. On a thread of its own: glommio panics on some
+/// errors.
+pub fn probe() -> io::Result<()> {
+    let probe = || {
+        let made = LocalExecutorBuilder::new(Placement::Unbound)
+            .io_memory(256 << 10)
+            .make();
+        made.map(drop).map_err(|e| match e.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::other(e.to_string()),
+        })
+    };
+    let panicked = |_| Err(io::Error::other("the probe panicked"));
+    std::thread::spawn(probe).join().unwrap_or_else(panicked)
 }

@@ -1,3 +1,5 @@
+//! The executor repeats itself, moves time by itself, and says why a run ended.
+
 use super::*;
 
 /// A few tasks that interleave; the order in which they log is the schedule.
