@@ -21,16 +21,12 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How long an executor that opens shards may sleep.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Longest time that a wake-up can be lost for.
-const PULSE: Duration = Duration::from_millis(20);
-
 pub(super) async fn run_group(
     group: Vec<(usize, ShardPlan)>,
     node: NodeHandle,
     board: Board,
     opened: flume::Sender<Opened>,
 ) {
-    let _pulse = glommio::spawn_local(pulse());
     // Shards of a panicking executor are marked when this is dropped.
     let _alive: Vec<_> = group.iter().map(|(at, _)| board.watch(*at)).collect();
     let mut serving = Vec::new();
@@ -64,15 +60,6 @@ pub(super) async fn run_group(
 async fn tick() {
     loop {
         glommio::timer::sleep(TICK).await;
-    }
-}
-
-/// glommio: now and then an executor goes to sleep although something for it has just finished on another thread
-/// (seen after `spawn_blocking`, with nothing left in any ring), and with nothing else to do it would sleep for good.
-/// A timer bounds that; it costs an idle executor about fifty short looks a second.
-async fn pulse() {
-    loop {
-        glommio::timer::sleep(PULSE).await;
     }
 }
 

@@ -24,7 +24,11 @@ use std::time::Duration;
 
 /// Longest run of tasks between two looks at the rings: bounds how late a finished write is noticed while
 /// connections are busy. glommio's own 100 ms would be the latency of every acknowledgement then.
-const PREEMPTION: Duration = Duration::from_millis(1);
+///
+/// glommio: when this passes between arming the timer and running the first task, because the thread lost its core,
+/// the executor takes that for "nothing to run" and may sleep although tasks are ready, until something outside wakes
+/// it. At 1 ms a busy machine hung one start in a hundred.
+const PREEMPTION: Duration = Duration::from_millis(20);
 
 /// One shard to run.
 #[derive(Debug)]
