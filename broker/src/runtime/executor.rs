@@ -2,6 +2,7 @@
 
 use super::condition::{Board, Condition};
 use super::listener::Listener;
+use super::pulse::{self, Pulse};
 use super::{ShardPlan, mailbox};
 use crate::node::{NodeHandle, ShardCommand};
 use crate::shard::{Shard, trim};
@@ -18,20 +19,17 @@ pub(super) type Opened = (usize, Result<(), String>);
 /// How often the board is brought up to date.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// How long an executor that opens shards may sleep.
-const TICK: Duration = Duration::from_millis(5);
-
 pub(super) async fn run_group(
     group: Vec<(usize, ShardPlan)>,
     node: NodeHandle,
     board: Board,
     opened: flume::Sender<Opened>,
+    pulse: Pulse,
 ) {
     // Shards of a panicking executor are marked when this is dropped.
     let _alive: Vec<_> = group.iter().map(|(at, _)| board.watch(*at)).collect();
     let mut serving = Vec::new();
-    // Until something else wakes the executor regularly.
-    let ticking = glommio::spawn_local(tick());
+    glommio::spawn_local(pulse::take(pulse)).detach();
     for (position, plan) in group {
         let told = match open(plan, node.clone()).await {
             Ok(open) => {
@@ -49,17 +47,8 @@ pub(super) async fn run_group(
         let _ = opened.send((position, told));
     }
     drop(opened);
-    ticking.cancel().await;
     for shard in serving {
         shard.await;
-    }
-}
-
-/// Wakes the executor over and over. Seen on a busy disk: an executor that slept in `io_uring_enter` while a shard was
-/// opened did not wake up by itself, and went on at once when a debugger interrupted it.
-async fn tick() {
-    loop {
-        glommio::timer::sleep(TICK).await;
     }
 }
 

@@ -9,6 +9,7 @@ mod executor;
 pub mod listener;
 mod mailbox;
 pub mod placement;
+mod pulse;
 
 pub use condition::Condition;
 pub use listener::listen;
@@ -84,8 +85,12 @@ pub fn start(plan: NodePlan) -> Result<Running, StartError> {
     for (position, shard) in plan.shards.into_iter().enumerate() {
         groups[position % executors].push((position, shard));
     }
+    let pulses = pulse::start(executors).map_err(|error| StartError::Executor {
+        executor: 0,
+        cause: error.to_string(),
+    })?;
     let mut handles = Vec::with_capacity(executors);
-    for (executor, group) in groups.into_iter().enumerate() {
+    for (executor, (group, pulse)) in groups.into_iter().zip(pulses).enumerate() {
         let placement = match &cores {
             Some(cores) => Placement::Fixed(cores[executor]),
             None => Placement::Unbound,
@@ -99,7 +104,7 @@ pub fn start(plan: NodePlan) -> Result<Running, StartError> {
         }
         let (node, board, opened) = (plan.node.clone(), board.clone(), opened.clone());
         let handle = builder
-            .spawn(move || run_group(group, node, board, opened))
+            .spawn(move || run_group(group, node, board, opened, pulse))
             .map_err(|error| StartError::Executor {
                 executor,
                 cause: error.to_string(),
