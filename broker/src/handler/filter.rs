@@ -1,6 +1,5 @@
 //! Tags: what of a stored batch goes to a consumer that wants only some of it.
 
-use bytes::Bytes;
 use ringmq_wire::batch::{BatchBuilder, BatchError, BatchOptions, BatchView, Record, place};
 
 /// What of a batch matches.
@@ -33,13 +32,11 @@ pub fn filter(stored: &[u8], wanted: &[u32]) -> Result<Filtered, BatchError> {
     if matching == view.header().record_count as usize {
         return Ok(Filtered::All);
     }
-    rebuild(stored, wanted).map(Filtered::Some)
+    rebuild(&view, wanted).map(Filtered::Some)
 }
 
-fn rebuild(stored: &[u8], wanted: &[u32]) -> Result<Vec<u8>, BatchError> {
-    let shared = Bytes::copy_from_slice(stored);
-    let view = BatchView::parse_unverified(&shared)?;
-    let section = view.records_section(&shared)?;
+fn rebuild(view: &BatchView<'_>, wanted: &[u32]) -> Result<Vec<u8>, BatchError> {
+    let section = view.section()?;
     let mut builder = BatchBuilder::new();
     for (record, code) in view.records(&section).zip(view.tags_codes()) {
         let record = record?;
@@ -123,11 +120,10 @@ mod tests {
             let Ok(Filtered::Some(sparse)) = filter(&some, &wanted) else {
                 panic!("only some match");
             };
-            let shared = Bytes::from(sparse);
-            let view = BatchView::parse_placed(&shared).expect("placed");
+            let view = BatchView::parse_placed(&sparse).expect("placed");
             assert_eq!(view.header().base_offset, 100);
             assert_eq!(view.header().queue_handle, 7);
-            let section = view.records_section(&shared).expect("plain");
+            let section = view.section().expect("plain");
             let records: Vec<_> = view.records(&section).map(Result::unwrap).collect();
             let seen: Vec<_> = records.iter().map(|r| (r.offset_delta, r.tag)).collect();
             assert_eq!(seen, [(1, "red"), (3, "blue"), (5, "red")]);

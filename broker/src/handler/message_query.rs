@@ -2,11 +2,11 @@
 
 use super::Refusal;
 use super::produce::queue_here;
+use super::records::topic;
 use crate::session::budget::{Budget, Permit};
 use crate::session::link::AnswerPiece;
 use crate::session::outbox::Piece;
 use crate::shard::Shard;
-use bytes::Bytes;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
@@ -64,10 +64,7 @@ async fn by_offset<D: Disk, R: Runtime>(
     found: &mut Found<D>,
 ) -> Result<(), Refusal> {
     let name = topic_name(request)?;
-    let queue = shard.with_state(|state| match state.topic(name) {
-        Some(topic) => queue_here(topic, name, request.queue),
-        None => Err(no_topic(name)),
-    })?;
+    let queue = shard.with_state(|state| queue_here(topic(state, name)?, name, request.queue))?;
     let limits = ReadLimits {
         max_bytes: 1,
         max_batches: 1,
@@ -94,9 +91,9 @@ async fn by_key<D: Disk, R: Runtime>(
     let Some(key) = request.key.as_deref().filter(|key| !key.is_empty()) else {
         return Err(Refusal::invalid("a query by key needs a key"));
     };
-    let queues: Vec<QueueHandle> = shard.with_state(|state| match state.topic(name) {
-        Some(topic) => Ok(topic.local().map(|(_, handle)| handle).collect()),
-        None => Err(no_topic(name)),
+    let queues: Vec<QueueHandle> = shard.with_state(|state| {
+        let topic = topic(state, name)?;
+        Ok::<_, Refusal>(topic.local().map(|(_, handle)| handle).collect())
     })?;
     let limits = *shard.limits();
     let max = (request.max_messages as usize).clamp(1, limits.query_messages_max);
@@ -143,20 +140,12 @@ fn topic_name(request: &MessageQueryRequestT) -> Result<&str, Refusal> {
     name.ok_or_else(|| Refusal::invalid("the query needs a topic"))
 }
 
-fn no_topic(name: &str) -> Refusal {
-    Refusal::new(
-        ErrorCode::TopicNotFound,
-        format!("topic {name} is not on this shard"),
-    )
-}
-
 /// Whether the record has that very key; a batch that cannot be read has none.
 fn has_key(stored: &[u8], record_index: u32, key: &str) -> bool {
-    let shared = Bytes::copy_from_slice(stored);
-    let Ok(view) = BatchView::parse_unverified(&shared) else {
+    let Ok(view) = BatchView::parse_unverified(stored) else {
         return false;
     };
-    let Ok(section) = view.records_section(&shared) else {
+    let Ok(section) = view.section() else {
         return false;
     };
     let record = view.records(&section).nth(record_index as usize);

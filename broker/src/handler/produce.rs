@@ -5,11 +5,11 @@
 //! which may not be durable: a duplicate is answered when everything appended before it is.
 
 use super::Refusal;
+use super::records::topic;
 use crate::shard::Shard;
 use crate::state::entries::TopicSettings;
 use crate::state::produce::{Produce, decide};
 use crate::state::{ControlRecord, QueuePlace, Topic};
-use bytes::Bytes;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::{Position, QueueHandle};
 use ringmq_storage_engine::runtime::Runtime;
@@ -41,8 +41,8 @@ pub fn begin<D: Disk, R: Runtime>(
         return Err(Refusal::new(ErrorCode::Stopping, message));
     }
     let target = shard.with_state(|state| {
-        let topic = state.topic(request.topic());
-        target(topic, request).map(|handle| (handle, topic.map(|topic| topic.settings)))
+        let topic = topic(state, request.topic())?;
+        target(topic, request).map(|handle| (handle, topic.settings))
     });
     let (handle, settings) = target?;
     let batch = BatchView::parse(payload).map_err(|error| bad_batch(&error))?;
@@ -50,15 +50,9 @@ pub fn begin<D: Disk, R: Runtime>(
     append(shard, handle, payload, batch.header(), acks)
 }
 
-/// The queue, if it is here and may be written.
-fn target(topic: Option<&Topic>, request: &ProduceRequest<'_>) -> Result<QueueHandle, Refusal> {
+/// The queue, if it is here and the topic may be written.
+fn target(topic: &Topic, request: &ProduceRequest<'_>) -> Result<QueueHandle, Refusal> {
     let name = request.topic();
-    let Some(topic) = topic else {
-        return Err(Refusal::new(
-            ErrorCode::TopicNotFound,
-            format!("topic {name} is not on this shard"),
-        ));
-    };
     let known = request.incarnation();
     if known != 0 && known != topic.incarnation as u64 {
         return Err(Refusal::new(
@@ -97,23 +91,18 @@ fn bad_batch(error: &BatchError) -> Refusal {
 /// Refuses a message over the topic's limit. A batch below it cannot hold one, so records are rarely looked at.
 fn check_sizes<D: Disk, R: Runtime>(
     shard: &Shard<D, R>,
-    settings: Option<TopicSettings>,
+    settings: TopicSettings,
     batch: &BatchView<'_>,
 ) -> Result<(), Refusal> {
-    let topic_max = settings.map_or(0, |settings| settings.message_bytes_max as usize);
-    let max = match topic_max {
+    let max = match settings.message_bytes_max {
         0 => shard.limits().message_bytes_max,
-        bytes => bytes,
+        bytes => bytes as usize,
     };
     if batch.header().records_bytes as usize <= max {
         return Ok(());
     }
-    let shared = Bytes::copy_from_slice(batch.as_bytes());
-    let view = BatchView::parse_unverified(&shared).map_err(|error| bad_batch(&error))?;
-    let section = view
-        .records_section(&shared)
-        .map_err(|error| bad_batch(&error))?;
-    for record in view.records(&section) {
+    let section = batch.section().map_err(|error| bad_batch(&error))?;
+    for record in batch.records(&section) {
         let bytes = message_bytes(&record.map_err(|error| bad_batch(&error))?);
         if bytes > max {
             let message = format!("message of {bytes} bytes is over the limit of {max}");

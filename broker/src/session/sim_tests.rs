@@ -15,7 +15,6 @@ use crate::node::{NodeHandle, ShardCommand};
 use crate::shard::{Shard, ShardSettings};
 use crate::state::ShardState;
 use crate::state::tests::with_seeds;
-use bytes::Bytes;
 use futures_lite::future::poll_fn;
 use ringmq_storage_engine::disk::sim::{CrashPolicy, SimDisk, SimDiskOptions};
 use ringmq_storage_engine::runtime::Runtime;
@@ -326,9 +325,8 @@ async fn consume(shard: SimShard, known: Rc<RefCell<Known>>) -> BTreeMap<u32, Ve
 }
 
 fn take(queue: u32, bytes: &[u8], of_queue: &mut Vec<Vec<u8>>, known: &Rc<RefCell<Known>>) {
-    let shared = Bytes::copy_from_slice(bytes);
-    let view = BatchView::parse_placed(&shared).expect("as stored");
-    let section = view.records_section(&shared).expect("plain");
+    let view = BatchView::parse_placed(bytes).expect("as stored");
+    let section = view.section().expect("plain");
     for record in view.records(&section) {
         let record = record.expect("whole");
         let offset = view.header().base_offset + u64::from(record.offset_delta);

@@ -3,6 +3,7 @@
 use super::{BatchError, records::Records};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_KEYS_MAX, BATCH_RECORDS_MAX};
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// Bytes before the tags codes.
 pub const BATCH_HEADER_BYTES: usize = 80;
@@ -253,13 +254,13 @@ impl<'a> BatchView<'a> {
             .map(|entry| (u32_at(entry, 0), u32_at(entry, 4)))
     }
 
-    /// The uncompressed records section. `shared` must own this view's bytes; without compression nothing is copied.
-    pub fn records_section(&self, shared: &Bytes) -> Result<Bytes, BatchError> {
+    /// The uncompressed records section; without compression it is part of the batch.
+    pub fn section(&self) -> Result<Cow<'a, [u8]>, BatchError> {
         let section = &self.bytes[self.header.records_at()..];
         let size = self.header.records_bytes as usize;
         let failed = |error: &dyn std::fmt::Display| BatchError::Compression(error.to_string());
         let plain = match self.header.compression {
-            Compression::None => return Ok(shared.slice_ref(section)),
+            Compression::None => return Ok(Cow::Borrowed(section)),
             Compression::Lz4 => {
                 lz4_flex::block::decompress(section, size).map_err(|e| failed(&e))?
             }
@@ -272,7 +273,15 @@ impl<'a> BatchView<'a> {
                 expected: "must be the uncompressed size",
             });
         }
-        Ok(Bytes::from(plain))
+        Ok(Cow::Owned(plain))
+    }
+
+    /// As [`Self::section`], shareable: `shared` must own this view's bytes; without compression nothing is copied.
+    pub fn records_section(&self, shared: &Bytes) -> Result<Bytes, BatchError> {
+        Ok(match self.section()? {
+            Cow::Borrowed(section) => shared.slice_ref(section),
+            Cow::Owned(section) => section.into(),
+        })
     }
 
     /// Iterates over the records of a section from [`Self::records_section`].

@@ -5,6 +5,7 @@ use super::{Fetch, Wants};
 use crate::handler::Refusal;
 use crate::handler::filter::wanted_codes;
 use crate::handler::produce::queue_here;
+use crate::handler::records::topic;
 use crate::session::link::Link;
 use crate::shard::Shard;
 use crate::shard::fetch::{SessionId, SlotError, Subscription};
@@ -98,10 +99,7 @@ fn add<D: Disk, R: Runtime>(
 ) -> Result<(), Refusal> {
     let name = entry.topic();
     let queue = shard.with_state(|state| {
-        let Some(topic) = state.topic(name) else {
-            let message = format!("topic {name} is not on this shard");
-            return Err(Refusal::new(ErrorCode::TopicNotFound, message));
-        };
+        let topic = topic(state, name)?;
         if !topic.settings.readable {
             let message = format!("topic {name} is set not to be read");
             return Err(Refusal::new(ErrorCode::TopicNotReadable, message));
