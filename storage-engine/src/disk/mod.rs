@@ -142,3 +142,23 @@ pub trait DiskFile: 'static {
     /// Closes the file and reports what the kernel says.
     async fn close(self) -> Result<(), DiskError>;
 }
+
+/// The part of the contract that both disks hold their callers to.
+fn check_aligned(
+    operation: DiskOperation,
+    file: &str,
+    offset: u64,
+    len: usize,
+) -> Result<(), DiskError> {
+    if offset.is_multiple_of(BLOCK_BYTES as u64) && len > 0 && len.is_multiple_of(BLOCK_BYTES) {
+        return Ok(());
+    }
+    let why = format!("{len} bytes at {offset} are not whole blocks of {BLOCK_BYTES}");
+    Err(DiskError {
+        kind: DiskErrorKind::Failed,
+        operation,
+        file: file.to_owned(),
+        offset: Some(offset),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, why),
+    })
+}

@@ -9,7 +9,7 @@ use glommio::io::{DmaFile, OpenOptions, ReadResult};
 
 use super::GlommioBuf;
 use super::error::{glommio_error, io_error};
-use crate::disk::{BLOCK_BYTES, DiskError, DiskErrorKind, DiskFile, DiskOperation, Durability};
+use crate::disk::{DiskError, DiskErrorKind, DiskFile, DiskOperation, Durability, check_aligned};
 
 /// O_DSYNC: a write returns once its own range, and the length needed to read it, are durable.
 const DURABLE_FLAGS: i32 = rustix::fs::OFlags::DSYNC.bits() as i32;
@@ -79,20 +79,6 @@ impl GlommioFile {
         io_error(operation, &self.name, Some(offset), source)
     }
 
-    fn check_aligned(
-        &self,
-        operation: DiskOperation,
-        offset: u64,
-        len: usize,
-    ) -> Result<(), DiskError> {
-        if offset.is_multiple_of(BLOCK_BYTES as u64) && len > 0 && len.is_multiple_of(BLOCK_BYTES) {
-            return Ok(());
-        }
-        let why = format!("{len} bytes at {offset} are not whole blocks of {BLOCK_BYTES}");
-        let source = io::Error::new(io::ErrorKind::InvalidInput, why);
-        Err(io_error(operation, &self.name, Some(offset), source))
-    }
-
     /// A write that ended early is a failed write; whether it is for want of space decides if trying again
     /// later makes sense. glommio: `write_at` reports a short write as success with its length.
     fn short_write(&self, offset: u64, written: usize, wanted: usize) -> DiskError {
@@ -137,7 +123,7 @@ impl DiskFile for GlommioFile {
 
     async fn read_at(&self, offset: u64, len: usize) -> Result<ReadResult, DiskError> {
         let operation = DiskOperation::Read;
-        self.check_aligned(operation, offset, len)?;
+        check_aligned(operation, &self.name, offset, len)?;
         // glommio: `read_at` may return bytes past the end of the file; we read aligned and keep our own
         // length.
         let end = offset.saturating_add(len as u64);
@@ -165,7 +151,7 @@ impl DiskFile for GlommioFile {
     ) -> Result<(), DiskError> {
         let operation = DiskOperation::Write;
         let wanted = buf.len();
-        self.check_aligned(operation, offset, wanted)?;
+        check_aligned(operation, &self.name, offset, wanted)?;
         let file = match durability {
             Durability::Volatile => &self.volatile,
             Durability::Durable => &self.durable,

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use super::fault::{self, FaultEffect};
 use super::state::{self, InodeId};
-use super::{BLOCK_BYTES, SimDisk, injected, invalid, no_space};
-use crate::disk::{DiskBuffer, DiskError, DiskFile, DiskOperation, Durability};
+use super::{BLOCK_BYTES, SimDisk, injected, no_space};
+use crate::disk::{DiskBuffer, DiskError, DiskFile, DiskOperation, Durability, check_aligned};
 
 /// What a fresh buffer is filled with, so that padding which nobody zeroed shows.
 const FRESH: u8 = 0xdb;
@@ -62,19 +62,6 @@ impl SimFile {
         }
     }
 
-    fn check_aligned(
-        &self,
-        operation: DiskOperation,
-        offset: u64,
-        len: usize,
-    ) -> Result<(), DiskError> {
-        if offset.is_multiple_of(BLOCK_BYTES as u64) && len > 0 && len.is_multiple_of(BLOCK_BYTES) {
-            return Ok(());
-        }
-        let why = format!("{len} bytes at {offset} are not whole blocks of {BLOCK_BYTES}");
-        Err(invalid(operation, &self.name, offset, why))
-    }
-
     fn event(&self, operation: DiskOperation) -> u64 {
         state::event(operation, self.inode)
     }
@@ -99,7 +86,7 @@ impl DiskFile for SimFile {
 
     async fn read_at(&self, offset: u64, len: usize) -> Result<Rc<[u8]>, DiskError> {
         let operation = DiskOperation::Read;
-        self.check_aligned(operation, offset, len)?;
+        check_aligned(operation, &self.name, offset, len)?;
         let fault = self
             .disk
             .state
@@ -120,7 +107,7 @@ impl DiskFile for SimFile {
         durability: Durability,
     ) -> Result<(), DiskError> {
         let operation = DiskOperation::Write;
-        self.check_aligned(operation, offset, buf.len())?;
+        check_aligned(operation, &self.name, offset, buf.len())?;
         let event = self.event(operation);
         let submitted = self
             .disk
