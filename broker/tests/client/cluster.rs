@@ -1,18 +1,13 @@
 //! The client library against two brokers and two name servers in processes or threads of their own.
 
+use crate::program::{self, scratch, within};
 use ringmq::{Client, Message, StartAt, TopicSpec};
 use std::{
     collections::BTreeMap,
-    future::Future,
     path::Path,
-    process::Stdio,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    task::JoinHandle,
-};
+use tokio::{process::Child, task::JoinHandle};
 
 /// A name server on a task of its own.
 struct NameServer {
@@ -39,57 +34,22 @@ impl NameServer {
 
 /// A broker without a name server of its own; killed when dropped.
 async fn start_broker(directory: &Path, node: &str, namesrv: &str) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq-broker"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("RINGMQ_") {
-            command.env_remove(name);
-        }
-    }
-    let data = directory.join(node);
-    let log = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(data.with_extension("log"));
-    let mut child = command
-        .args([
-            "run",
-            "--node",
-            node,
-            "--shards",
-            "1",
-            "--port",
-            "0",
-            "--admin-port",
-            "0",
-        ])
-        .args(["--listen", "127.0.0.1", "--namesrv", namesrv, "--data-dir"])
-        .arg(&data)
-        .args(["--set", "storage.segment_bytes=67108864"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log.expect("a log beside the directory"))
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the program can be started");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let ready = within(60, lines.next_line())
-        .await
-        .expect("readable")
-        .unwrap_or_default();
-    let log = || std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
-    assert!(ready.starts_with("ready "), "{ready:?} {}", log());
-    child
-}
-
-async fn within<T>(seconds: u64, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(seconds), future)
-        .await
-        .expect("finished in time")
+    let arguments = ["run", "--node", node, "--shards", "1", "--port", "0"];
+    let addresses = [
+        "--admin-port",
+        "0",
+        "--listen",
+        "127.0.0.1",
+        "--namesrv",
+        namesrv,
+    ];
+    let arguments = [&arguments[..], &addresses].concat();
+    program::start(&directory.join(node), &arguments).await.0
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_outlives_a_name_server_and_heals_from_a_broker_restart() {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("can be written");
+    let directory = scratch();
     let (one, two) = (NameServer::start().await, NameServer::start().await);
     let namesrv = format!("{},{}", one.address, two.address);
     let a = start_broker(directory.path(), "a", &namesrv).await;

@@ -1,19 +1,15 @@
 //! The client library against the real program on a real disk, killed and started again.
 
+use crate::program::{self, scratch, within};
 use ringmq::{
     Client, ErrorCode, Message, OffsetSpec, Queue, Received, StartAt, TopicSpec, TopicUpdate,
 };
 use std::{
     collections::BTreeMap,
-    future::Future,
     path::Path,
-    process::Stdio,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
+use tokio::process::Child;
 
 /// A `dev` broker; killed when dropped.
 struct Broker {
@@ -24,40 +20,14 @@ struct Broker {
 impl Broker {
     /// Shards get free ports at each start, so every restart also moves them. Port 0 for the name server picks one.
     async fn start(directory: &Path, namesrv_port: &str) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq-broker"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("RINGMQ_") {
-                command.env_remove(name);
-            }
-        }
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(directory.with_extension("log"))
-            .expect("a log beside the directory");
-        let mut child = command
-            .args(["dev", "--shards", "2", "--port", "0", "--admin-port", "0"])
-            .args(["--namesrv-port", namesrv_port, "--data-dir"])
-            .arg(directory)
-            .args(["--set", "storage.segment_bytes=67108864"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program can be started");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let ready = within(60, lines.next_line())
-            .await
-            .expect("readable")
-            .unwrap_or_default();
-        let namesrv = ready
-            .split(' ')
-            .find_map(|word| word.strip_prefix("namesrv="));
-        let Some(namesrv) = namesrv.map(str::to_owned) else {
-            let log = std::fs::read_to_string(directory.with_extension("log"));
-            panic!("not ready: {ready:?} {}", log.unwrap_or_default());
-        };
+        let arguments = ["dev", "--shards", "2", "--port", "0", "--admin-port", "0"];
+        let namesrv = ["--namesrv-port", namesrv_port];
+        let (child, ready) = program::start(directory, &[&arguments[..], &namesrv].concat()).await;
+        let mut words = ready.split(' ');
+        let namesrv = words
+            .find_map(|word| word.strip_prefix("namesrv="))
+            .expect("dev has a name server of its own")
+            .to_owned();
         Self { child, namesrv }
     }
 
@@ -84,17 +54,6 @@ impl Broker {
             .await
             .expect("it is up")
     }
-}
-
-async fn within<T>(seconds: u64, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(seconds), future)
-        .await
-        .expect("finished in time")
-}
-
-/// A directory on a disk that knows O_DIRECT.
-fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory can be written")
 }
 
 fn number(message: &Received) -> u64 {

@@ -1,0 +1,5 @@
+//! The client library against real broker processes on a real disk.
+
+mod cluster;
+mod library;
+mod program;
