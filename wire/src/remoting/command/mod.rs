@@ -1,0 +1,141 @@
+//! An owned header: what is sent, and what is received off the hot path.
+
+mod binary;
+mod json;
+
+use std::borrow::Cow;
+
+use super::frame::{FRAME_PREFIX_BYTES, FramePrefix, Serialization};
+use super::header::{self, FieldError, FieldValue, Header};
+use super::language::Language;
+use super::text::Text;
+use super::{VERSION, flag};
+
+/// What a frame says beside its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// A [`super::request_code`], or a [`super::response_code`] in an answer.
+    pub code: i32,
+    pub language: Language,
+    pub version: i32,
+    pub opaque: i32,
+    /// See [`flag`].
+    pub flag: i32,
+    pub remark: Option<String>,
+    /// In the order in which they are sent. A name should not come twice; if it does, the later one counts.
+    pub fields: Vec<(Cow<'static, str>, String)>,
+}
+
+impl Command {
+    /// A request of ours, to be answered.
+    pub fn request(code: i32, opaque: i32) -> Self {
+        Self {
+            code,
+            language: Language::Java,
+            version: VERSION,
+            opaque,
+            flag: 0,
+            remark: None,
+            fields: Vec::new(),
+        }
+    }
+
+    /// Our answer to the request with that `opaque`.
+    pub fn response(code: i32, opaque: i32) -> Self {
+        Self {
+            flag: flag::RESPONSE,
+            ..Self::request(code, opaque)
+        }
+    }
+
+    /// The same, not to be answered.
+    #[must_use]
+    pub fn oneway(mut self) -> Self {
+        self.flag |= flag::ONEWAY;
+        self
+    }
+
+    /// The same with one more field.
+    #[must_use]
+    pub fn field(mut self, name: impl Into<Cow<'static, str>>, value: impl ToString) -> Self {
+        self.fields.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// The same with a text for people.
+    #[must_use]
+    pub fn remark(mut self, remark: impl Into<String>) -> Self {
+        self.remark = Some(remark.into());
+        self
+    }
+
+    /// A copy of a received header.
+    pub fn from_header(header: &Header<'_>) -> Self {
+        Self {
+            code: header.code,
+            language: header.language,
+            version: header.version,
+            opaque: header.opaque,
+            flag: header.flag,
+            remark: header.remark().map(Cow::into_owned),
+            fields: header
+                .fields()
+                .map(|(name, value)| (Cow::Owned(name.into_owned()), value.into_owned()))
+                .collect(),
+        }
+    }
+
+    pub fn is_response(&self) -> bool {
+        self.flag & flag::RESPONSE != 0
+    }
+
+    /// Whether the sender does not want to be answered.
+    pub fn is_oneway(&self) -> bool {
+        self.flag & flag::ONEWAY != 0
+    }
+
+    /// The value of a field.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut last_first = self.fields.iter().rev();
+        last_first.find_map(|(found, value)| (found == name).then_some(value.as_str()))
+    }
+
+    /// The value of a field that the request cannot do without.
+    pub fn required<'a, T: FieldValue<'a>>(&'a self, name: &'static str) -> Result<T, FieldError> {
+        header::required(name, self.get(name).map(Text::plain))
+    }
+
+    /// The value of a field, if it is there; an error if it is there and cannot be read.
+    pub fn optional<'a, T: FieldValue<'a>>(
+        &'a self,
+        name: &'static str,
+    ) -> Result<Option<T>, FieldError> {
+        header::optional(name, self.get(name).map(Text::plain))
+    }
+
+    /// Frame prefix and header of a frame whose body of `body_bytes` follows as it is.
+    ///
+    /// # Panics
+    /// If the frame would be over the limits: callers bound what they send.
+    pub fn encode_head(&self, serialization: Serialization, body_bytes: usize) -> Vec<u8> {
+        let mut out = vec![0; FRAME_PREFIX_BYTES];
+        match serialization {
+            Serialization::Json => json::encode(self, &mut out),
+            Serialization::Binary => binary::encode(self, &mut out),
+        }
+        let header_bytes = out.len() - FRAME_PREFIX_BYTES;
+        let prefix = FramePrefix::new(serialization, header_bytes, body_bytes);
+        out[..FRAME_PREFIX_BYTES].copy_from_slice(&prefix.encode());
+        out
+    }
+
+    /// A whole frame.
+    ///
+    /// # Panics
+    /// As [`Self::encode_head`].
+    pub fn encode(&self, serialization: Serialization, body: &[u8]) -> Vec<u8> {
+        let mut out = self.encode_head(serialization, body.len());
+        out.extend_from_slice(body);
+        out
+    }
+}
