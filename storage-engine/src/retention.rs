@@ -2,7 +2,7 @@
 //!
 //! - Only the oldest goes, then the next: what is left is always a suffix of the log.
 //! - A segment goes when it is too old, when the log is too large, or when the disk is too full. It stays, whatever
-//!   the disk says, while a reader is in it or a kept snapshot (or anything else) still needs it.
+//!   the disk says, while a reader is in it, or a kept snapshot or an undelivered message still needs it.
 //! - Disk use is compared in thousandths, so that the decision is the same on every machine.
 
 use crate::disk::DiskSpace;
@@ -57,9 +57,10 @@ pub struct RetentionInput<'a> {
     pub sealed: &'a [SealedSegment],
     /// The active segment and the spares: they count, but never go.
     pub other_bytes: u64,
-    /// What lies at or above must stay: the older kept snapshot is replayed from here, or something was not yet
-    /// carried forward.
+    /// What lies at or above must stay: the older kept snapshot is replayed from here.
     pub needed_from: Position,
+    /// What lies at or above must stay: somebody who reads it later asked for that. A snapshot changes nothing here.
+    pub kept_from: Option<Position>,
     /// Store time.
     pub now_ms: i64,
     pub space: DiskSpace,
@@ -108,6 +109,9 @@ pub fn decide(input: &RetentionInput<'_>) -> RetentionPlan {
         let Some(reason) = reason_to_remove(segment, input, log_bytes, use_now, early_left) else {
             break;
         };
+        if input.kept_from.is_some_and(|kept| segment.end > kept) {
+            break;
+        }
         if segment.end > input.needed_from {
             plan.wants_snapshot = true;
             break;

@@ -17,6 +17,7 @@ impl ShardState {
     pub(super) fn apply_record(
         &mut self,
         position: Position,
+        store_time_ms: i64,
         record: RecordRef<'_>,
     ) -> Result<(), ReplayDefect> {
         self.guards.advance(position);
@@ -25,7 +26,7 @@ impl ShardState {
             RecordRef::Control(bytes) => {
                 let record = ControlRecord::decode(bytes)
                     .map_err(|cause| ReplayDefect::Record { position, cause })?;
-                self.apply_control(position, record);
+                self.apply_control(position, store_time_ms, record);
                 Ok(())
             }
         }
@@ -79,7 +80,8 @@ impl ShardState {
         self.producer_order.insert(position, key);
     }
 
-    fn apply_control(&mut self, position: Position, record: ControlRecord) {
+    fn apply_control(&mut self, position: Position, store_time_ms: i64, record: ControlRecord) {
+        self.note_change(position, store_time_ms, &record);
         match record {
             ControlRecord::TopicPut { name, topic } => self.put_topic(position, &name, topic),
             ControlRecord::TopicRemove { name, handles } => {
@@ -122,6 +124,32 @@ impl ShardState {
                     }
                 }
             }
+            ControlRecord::GroupSettingsPut { group, settings } => {
+                if !self.guards.holds(position, Key::GroupSettings(&group)) {
+                    self.group_settings.insert(group.into(), *settings);
+                }
+            }
+            ControlRecord::GroupSettingsRemove { group } => {
+                if !self.guards.holds(position, Key::GroupSettings(&group)) {
+                    self.group_settings.remove(&*group);
+                }
+            }
+        }
+    }
+
+    /// Counts the changes of tables whose versions are told to tools.
+    fn note_change(&mut self, position: Position, store_time_ms: i64, record: &ControlRecord) {
+        let version = match record {
+            ControlRecord::TopicPut { .. } | ControlRecord::TopicRemove { .. } => {
+                &mut self.meta.topics_version
+            }
+            ControlRecord::GroupSettingsPut { .. } | ControlRecord::GroupSettingsRemove { .. } => {
+                &mut self.meta.groups_version
+            }
+            _ => return,
+        };
+        if !self.guards.holds(position, Key::Meta) {
+            version.changed(store_time_ms);
         }
     }
 
@@ -148,7 +176,8 @@ impl ShardState {
         }
         if !self.guards.holds(position, Key::Meta) {
             let last = topic.handles.last().map_or(0, |handle| handle.0);
-            self.next_handle = self.next_handle.max(last.saturating_add(1));
+            let next = &mut self.meta.next_handle;
+            *next = (*next).max(last.saturating_add(1));
         }
         if !self.guards.holds(position, Key::Topic(name)) {
             self.topics.insert(shared, topic);

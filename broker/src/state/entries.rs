@@ -16,6 +16,18 @@ pub struct TopicSettings {
     pub message_bytes_max: u32,
     pub readable: bool,
     pub writable: bool,
+    /// A first message may make its topic after this one: RocketMQ's template.
+    pub inherit: bool,
+    /// Queues of this shard that RocketMQ clients read; `None`: all.
+    pub read_queues: Option<u32>,
+    /// Queues of this shard that RocketMQ clients write; `None`: all.
+    pub write_queues: Option<u32>,
+    /// RocketMQ's order flag, kept for its tools.
+    pub order: bool,
+    /// RocketMQ's filter type `MULTI_TAG`, kept for its tools.
+    pub multi_tag: bool,
+    /// RocketMQ's topicSysFlag, kept for its tools.
+    pub sys_flag: i32,
 }
 
 impl Default for TopicSettings {
@@ -25,6 +37,12 @@ impl Default for TopicSettings {
             message_bytes_max: 0,
             readable: true,
             writable: true,
+            inherit: false,
+            read_queues: None,
+            write_queues: None,
+            order: false,
+            multi_tag: false,
+            sys_flag: 0,
         }
     }
 }
@@ -36,6 +54,12 @@ impl TopicSettings {
             message_bytes_max: wire.message_bytes_max,
             readable: wire.readable,
             writable: wire.writable,
+            inherit: wire.inherit,
+            read_queues: u32::try_from(wire.read_queues).ok(),
+            write_queues: u32::try_from(wire.write_queues).ok(),
+            order: wire.order,
+            multi_tag: wire.multi_tag,
+            sys_flag: wire.sys_flag,
         }
     }
 
@@ -45,8 +69,64 @@ impl TopicSettings {
             message_bytes_max: self.message_bytes_max,
             readable: self.readable,
             writable: self.writable,
+            inherit: self.inherit,
+            read_queues: queues_to_wire(self.read_queues),
+            write_queues: queues_to_wire(self.write_queues),
+            order: self.order,
+            multi_tag: self.multi_tag,
+            sys_flag: self.sys_flag,
         }
     }
+
+    /// RocketMQ's permission bits: 4 read, 2 write, 1 inherit.
+    pub fn perm(&self) -> i32 {
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        bit(self.readable, 4) | bit(self.writable, 2) | bit(self.inherit, 1)
+    }
+
+    /// With these permission bits.
+    pub fn with_perm(self, perm: i32) -> Self {
+        Self {
+            readable: perm & 4 != 0,
+            writable: perm & 2 != 0,
+            inherit: perm & 1 != 0,
+            ..self
+        }
+    }
+}
+
+/// -1: all.
+fn queues_to_wire(queues: Option<u32>) -> i32 {
+    queues.map_or(-1, |queues| i32::try_from(queues).unwrap_or(i32::MAX))
+}
+
+/// RocketMQ's topic attributes, by rising name.
+pub type Attributes = Vec<(Box<str>, Box<str>)>;
+
+/// When a table was changed last; RocketMQ's tools and brokers compare it to see whether they are up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TableVersion {
+    /// Changes so far.
+    pub counter: u64,
+    /// Store time of the last one; 0: none yet.
+    pub time_ms: i64,
+}
+
+impl TableVersion {
+    pub(super) fn changed(&mut self, time_ms: i64) {
+        self.counter += 1;
+        self.time_ms = time_ms;
+    }
+}
+
+/// What is one for the whole shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// The handle that the next new queue gets.
+    pub next_handle: u32,
+    pub topics_version: TableVersion,
+    /// Of the groups' settings.
+    pub groups_version: TableVersion,
 }
 
 /// This shard's share of a topic. Queue q lives on shard `placement[q % len]` with local id `q / len`.
@@ -61,6 +141,8 @@ pub struct Topic {
     /// This shard's place in `placement`.
     pub placement_index: u32,
     pub settings: TopicSettings,
+    /// RocketMQ's attributes (`message.type` and the like), kept for its tools.
+    pub attributes: Attributes,
     /// Raised by each update; 1 at first.
     pub version: u64,
     /// The handles of the queues here, by local id.
@@ -104,6 +186,18 @@ impl Topic {
             QueuePlace::Here(handle) => Some(handle),
             QueuePlace::Elsewhere | QueuePlace::Nowhere => None,
         }
+    }
+
+    /// Queues here that RocketMQ clients read: their queue ids are 0 up to this.
+    pub fn read_queues(&self) -> u32 {
+        let all = self.handles.len() as u32;
+        self.settings.read_queues.map_or(all, |some| some.min(all))
+    }
+
+    /// Queues here that RocketMQ clients write.
+    pub fn write_queues(&self) -> u32 {
+        let all = self.handles.len() as u32;
+        self.settings.write_queues.map_or(all, |some| some.min(all))
     }
 
     /// (topic-wide number, handle) of the queues here, in order.

@@ -2,13 +2,20 @@
 
 use super::leases::Deadlines;
 use super::record::ControlRecord;
+use super::system::SCHEDULE_GROUP;
 use super::{Refuse, ShardState};
 use ringmq_wire::codes::ErrorCode;
 use ringmq_wire::limits::{CLIENT_ID_BYTES_MAX, is_valid_name};
 use std::time::Duration;
 
-/// Checks a group name from outside.
+/// Checks a group name from outside. The broker's own groups are not for clients.
 pub fn check_name(group: &str) -> Result<(), Refuse> {
+    if group == SCHEDULE_GROUP {
+        return Err(Refuse::new(
+            ErrorCode::InvalidName,
+            format!("group {SCHEDULE_GROUP} is the broker's own"),
+        ));
+    }
     if is_valid_name(group) {
         return Ok(());
     }

@@ -7,6 +7,7 @@
 //! 3 queues      handle u32 big-endian
 //! 4 groups      group name | 0 | handle u32 big-endian        (names hold no zero byte)
 //! 5 producers   handle u32 big-endian | producer id u64 big-endian
+//! 6 settings    group name
 //! ```
 
 use super::bytes::{DecodeError, require};
@@ -19,6 +20,7 @@ pub(super) mod table {
     pub const QUEUES: u8 = 3;
     pub const GROUPS: u8 = 4;
     pub const PRODUCERS: u8 = 5;
+    pub const GROUP_SETTINGS: u8 = 6;
 }
 
 /// Names one entry of the state.
@@ -29,6 +31,7 @@ pub(super) enum Key<'a> {
     Queue(QueueHandle),
     GroupQueue(&'a str, QueueHandle),
     Producer(ProducerKey),
+    GroupSettings(&'a str),
 }
 
 impl<'a> Key<'a> {
@@ -55,6 +58,10 @@ impl<'a> Key<'a> {
                 out.extend_from_slice(&key.queue.0.to_be_bytes());
                 out.extend_from_slice(&key.producer_id.to_be_bytes());
             }
+            Self::GroupSettings(group) => {
+                out.push(table::GROUP_SETTINGS);
+                out.extend_from_slice(group.as_bytes());
+            }
         }
     }
 
@@ -79,6 +86,7 @@ impl<'a> Key<'a> {
                     producer_id: u64::from_be_bytes(id.try_into().ok()?),
                 })
             }
+            table::GROUP_SETTINGS => Self::GroupSettings(std::str::from_utf8(rest).ok()?),
             _ => return None,
         })
     }

@@ -15,6 +15,14 @@ pub const LEASE_TERM_MS_MAX: u32 = 600_000;
 pub const LEASE_TERM_MS_DEFAULT: u32 = 30_000;
 /// Shortest retention that a topic may ask for.
 pub const RETENTION_MS_MIN: i64 = 1_000;
+/// Attributes of a topic.
+pub const TOPIC_ATTRIBUTES_MAX: usize = 32;
+/// Longest name or value of an attribute.
+pub const ATTRIBUTE_BYTES_MAX: usize = 127;
+/// Topics that a group may be kept from reading.
+pub const GROUP_FORBIDDEN_MAX: usize = 1_000;
+/// Further settings of a group.
+pub const GROUP_MORE_BYTES_MAX: usize = 16 << 10;
 /// Longest shard name: `sNN-` and a node name.
 pub const SHARD_NAME_BYTES_MAX: usize = 64;
 
@@ -27,6 +35,8 @@ pub struct StateLimits {
     pub queues_max: usize,
     /// (group, queue) pairs with a committed offset or a lease.
     pub group_queues_max: usize,
+    /// Groups with settings.
+    pub groups_max: usize,
     /// (queue, producer) pairs that idempotence is kept for.
     pub producers_max: usize,
     /// A producer that wrote nothing for so long in log time may be forgotten.
@@ -41,6 +51,7 @@ impl Default for StateLimits {
             topics_max: 100_000,
             queues_max: 1_000_000,
             group_queues_max: 2_000_000,
+            groups_max: 100_000,
             producers_max: 200_000,
             producer_idle_ms_max: 7 * 24 * 3_600_000,
             evict_batch: 1_000,
@@ -54,6 +65,7 @@ impl StateLimits {
         topics_max: 4,
         queues_max: 16,
         group_queues_max: 12,
+        groups_max: 3,
         producers_max: 4,
         producer_idle_ms_max: 1_000,
         evict_batch: 2,

@@ -16,7 +16,9 @@
 
 mod apply;
 mod bytes;
+mod codec;
 pub mod entries;
+pub mod group_settings;
 pub mod groups;
 mod handles;
 mod keys;
@@ -27,13 +29,17 @@ pub mod produce;
 pub mod record;
 pub mod retention;
 mod snapshot;
+pub mod system;
 pub mod topics;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use bytes::DecodeError;
-pub use entries::{Group, GroupQueue, Lease, Queue, QueuePlace, Topic, TopicSettings};
+pub use entries::{
+    Group, GroupQueue, Lease, Meta, Queue, QueuePlace, TableVersion, Topic, TopicSettings,
+};
+pub use group_settings::GroupSettings;
 pub use limits::StateLimits;
 pub use record::ControlRecord;
 
@@ -97,8 +103,8 @@ pub struct ShardState {
     queues: HandleMap<Queue>,
     groups: BTreeMap<Rc<str>, Group>,
     producers: BTreeMap<ProducerKey, Producer>,
-    /// The handle that the next new queue gets.
-    next_handle: u32,
+    group_settings: BTreeMap<Rc<str>, GroupSettings>,
+    meta: Meta,
     /// Producers by the position of their last batch, oldest first; derived from `producers`.
     producer_order: BTreeMap<Position, ProducerKey>,
     /// (group, queue) entries; derived from `groups`.
@@ -122,7 +128,12 @@ impl ShardState {
             queues: HandleMap::new(),
             groups: BTreeMap::new(),
             producers: BTreeMap::new(),
-            next_handle: 1,
+            group_settings: BTreeMap::new(),
+            meta: Meta {
+                next_handle: 1,
+                topics_version: TableVersion::default(),
+                groups_version: TableVersion::default(),
+            },
             producer_order: BTreeMap::new(),
             group_queues: 0,
             guards: keys::Guards::default(),
@@ -190,6 +201,26 @@ impl ShardState {
         self.group_queue(group, handle)?.committed
     }
 
+    /// What RocketMQ's tools set for a group, or its first member brought about; `None`: native members only.
+    pub fn group_settings(&self, group: &str) -> Option<&GroupSettings> {
+        self.group_settings.get(group)
+    }
+
+    /// The settings of all groups that have some, by name.
+    pub fn all_group_settings(&self) -> impl Iterator<Item = (&str, &GroupSettings)> {
+        let all = self.group_settings.iter();
+        all.map(|(name, settings)| (&**name, settings))
+    }
+
+    pub fn group_settings_count(&self) -> usize {
+        self.group_settings.len()
+    }
+
+    /// Versions of the tables, and the next handle.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
     /// What is known of a producer in a queue.
     pub fn producer(&self, queue: QueueHandle, producer_id: u64) -> Option<&Producer> {
         self.producers.get(&ProducerKey { queue, producer_id })
@@ -201,11 +232,11 @@ impl ShardState {
 }
 
 impl StateMachine for ShardState {
-    fn apply(&mut self, position: Position, _store_time_ms: i64, record: RecordRef<'_>) {
+    fn apply(&mut self, position: Position, store_time_ms: i64, record: RecordRef<'_>) {
         if self.defect.is_some() {
             return;
         }
-        if let Err(defect) = self.apply_record(position, record) {
+        if let Err(defect) = self.apply_record(position, store_time_ms, record) {
             self.defect = Some(defect);
         }
     }

@@ -1,9 +1,10 @@
 //! Committed offsets of consumer groups.
 //!
 //! A native member commits under its lease. Values are clamped to [min, visible]. A commit that does not move
-//! forward writes nothing: a late repeat is harmless, and going back is for an operator's reset alone.
+//! forward writes nothing: a late repeat is harmless, and going back is for an operator's reset alone. A RocketMQ client
+//! commits without a lease, and may go back.
 
-use super::{Refuse, ShardState};
+use super::{Refuse, ShardState, groups};
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_wire::codes::ErrorCode;
 
@@ -52,6 +53,46 @@ pub fn commit(
     let committed = entry.and_then(|entry| entry.committed);
     let offset = range.clamp(commit.offset);
     Ok(Some(offset).filter(|&offset| committed.is_none_or(|committed| offset > committed)))
+}
+
+/// What a commit by a RocketMQ client comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemotingCommit {
+    /// To be written.
+    pub offset: QueueOffset,
+    /// The offset that was committed, if the new one is below it: worth a line in the log.
+    pub back_from: Option<QueueOffset>,
+}
+
+/// Decides on a commit by a RocketMQ client: no lease, backwards too, clamped to what is there. `None`: nothing
+/// changes. That the group may commit is the caller's to check ([`super::group_settings`]).
+pub fn remoting_commit(
+    state: &ShardState,
+    range: QueueRange,
+    group: &str,
+    handle: QueueHandle,
+    offset: QueueOffset,
+) -> Result<Option<RemotingCommit>, Refuse> {
+    groups::check_name(group)?;
+    if state.queue(handle).is_none() {
+        return Err(Refuse::new(
+            ErrorCode::QueueNotFound,
+            "the queue is not on this shard",
+        ));
+    }
+    let entry = state.group_queue(group, handle);
+    if entry.is_none() {
+        room(state, 1)?;
+    }
+    let offset = range.clamp(offset);
+    let committed = entry.and_then(|entry| entry.committed);
+    if committed == Some(offset) {
+        return Ok(None);
+    }
+    Ok(Some(RemotingCommit {
+        offset,
+        back_from: committed.filter(|&committed| committed > offset),
+    }))
 }
 
 /// Decides on an operator's reset of one queue: the offset to write. `is_held`: a member's lease is running.

@@ -16,21 +16,22 @@
 //! kind 7 LeaseRelease   group text | handles
 //! kind 8 GroupRemove    group text
 //! kind 9 ProducersEvict count u32 | count x (handle u32 | producer_id u64)
-//!
-//! handles               count u32 | count x u32, ascending
-//! topic                 incarnation u128 | queues u32 | placement_index u32 | version u64
-//!                       retention_ms i64 | message_bytes_max u32 | flags u8 (1 readable, 2 writable)
-//!                       shards u32 | shards x text | handles (one for each queue that lives here, by local id)
+//! kind 10 GroupSettingsPut     group text | settings
+//! kind 11 GroupSettingsRemove  group text
 //! ```
-//! Every value has one encoding: what decodes encodes to the same bytes.
+//! `handles`, `topic` and `settings` are in [`super::codec`]. Every value has one encoding: what decodes encodes to the
+//! same bytes.
 
-use super::bytes::{
-    DecodeError, Reader, put_count, put_i64, put_text, put_u16, put_u32, put_u64, require,
+use super::bytes::{DecodeError, Reader, put_count, put_text, put_u16, put_u32, put_u64, require};
+use super::codec::{
+    group_offsets, group_settings, handles, offsets, put_group_offsets, put_group_settings,
+    put_handles, put_offsets, put_topic, topic,
 };
-use super::entries::{ProducerKey, Topic, TopicSettings};
-use super::limits::{PLACEMENT_MAX, RECORD_ENTRIES_MAX, SHARD_NAME_BYTES_MAX};
+use super::entries::{ProducerKey, Topic};
+use super::group_settings::GroupSettings;
+use super::limits::RECORD_ENTRIES_MAX;
 use ringmq_storage_engine::position::{QueueHandle, QueueOffset};
-use ringmq_wire::limits::{CLIENT_ID_BYTES_MAX, TOPIC_QUEUES_MAX};
+use ringmq_wire::limits::CLIENT_ID_BYTES_MAX;
 
 /// Version of the record format.
 pub const RECORD_VERSION: u8 = 1;
@@ -74,6 +75,13 @@ pub enum ControlRecord {
     GroupRemove { group: Box<str> },
     /// These producers are forgotten.
     ProducersEvict(Vec<ProducerKey>),
+    /// The group's settings are now these.
+    GroupSettingsPut {
+        group: Box<str>,
+        settings: Box<GroupSettings>,
+    },
+    /// The group has no settings; its offsets and leases stay.
+    GroupSettingsRemove { group: Box<str> },
 }
 
 mod kind {
@@ -86,10 +94,9 @@ mod kind {
     pub const LEASE_RELEASE: u8 = 7;
     pub const GROUP_REMOVE: u8 = 8;
     pub const PRODUCERS_EVICT: u8 = 9;
+    pub const GROUP_SETTINGS_PUT: u8 = 10;
+    pub const GROUP_SETTINGS_REMOVE: u8 = 11;
 }
-
-const READABLE: u8 = 1;
-const WRITABLE: u8 = 2;
 
 impl ControlRecord {
     fn kind(&self) -> u8 {
@@ -103,6 +110,8 @@ impl ControlRecord {
             Self::LeaseRelease { .. } => kind::LEASE_RELEASE,
             Self::GroupRemove { .. } => kind::GROUP_REMOVE,
             Self::ProducersEvict(_) => kind::PRODUCERS_EVICT,
+            Self::GroupSettingsPut { .. } => kind::GROUP_SETTINGS_PUT,
+            Self::GroupSettingsRemove { .. } => kind::GROUP_SETTINGS_REMOVE,
         }
     }
 
@@ -144,7 +153,13 @@ impl ControlRecord {
                 put_text(&mut out, group);
                 put_handles(&mut out, handles);
             }
-            Self::GroupRemove { group } => put_text(&mut out, group),
+            Self::GroupRemove { group } | Self::GroupSettingsRemove { group } => {
+                put_text(&mut out, group);
+            }
+            Self::GroupSettingsPut { group, settings } => {
+                put_text(&mut out, group);
+                put_group_settings(&mut out, settings);
+            }
             Self::ProducersEvict(keys) => {
                 put_count(&mut out, keys.len());
                 for key in keys {
@@ -214,130 +229,14 @@ impl ControlRecord {
                 });
                 Self::ProducersEvict(keys.collect::<Result<_, DecodeError>>()?)
             }
+            kind::GROUP_SETTINGS_PUT => Self::GroupSettingsPut {
+                group: reader.name("group")?.into(),
+                settings: Box::new(group_settings(reader)?),
+            },
+            kind::GROUP_SETTINGS_REMOVE => Self::GroupSettingsRemove {
+                group: reader.name("group")?.into(),
+            },
             unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
     }
-}
-
-fn put_handles(out: &mut Vec<u8>, handles: &[QueueHandle]) {
-    put_count(out, handles.len());
-    for handle in handles {
-        put_u32(out, handle.0);
-    }
-}
-
-fn handles(reader: &mut Reader<'_>) -> Result<Vec<QueueHandle>, DecodeError> {
-    let count = reader.count("handles", 4, RECORD_ENTRIES_MAX)?;
-    let mut handles: Vec<QueueHandle> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let handle = QueueHandle(reader.u32("handle")?);
-        require(
-            handles.last().is_none_or(|&last| last < handle),
-            "handle",
-            handle.0.into(),
-            "must be above the one before",
-        )?;
-        handles.push(handle);
-    }
-    Ok(handles)
-}
-
-fn put_offsets(out: &mut Vec<u8>, offsets: &[(QueueHandle, QueueOffset)]) {
-    put_count(out, offsets.len());
-    for (handle, offset) in offsets {
-        put_u32(out, handle.0);
-        put_u64(out, offset.0);
-    }
-}
-
-fn offsets(reader: &mut Reader<'_>) -> Result<Vec<(QueueHandle, QueueOffset)>, DecodeError> {
-    let count = reader.count("offsets", 12, RECORD_ENTRIES_MAX)?;
-    let entries = (0..count).map(|_| {
-        let handle = QueueHandle(reader.u32("handle")?);
-        Ok((handle, QueueOffset(reader.u64("offset")?)))
-    });
-    entries.collect()
-}
-
-fn put_group_offsets(out: &mut Vec<u8>, group: &GroupOffsets) {
-    put_text(out, &group.group);
-    put_offsets(out, &group.offsets);
-}
-
-fn group_offsets(reader: &mut Reader<'_>) -> Result<GroupOffsets, DecodeError> {
-    Ok(GroupOffsets {
-        group: reader.name("group")?.into(),
-        offsets: offsets(reader)?,
-    })
-}
-
-/// The layout of `topic` above; snapshots use it too.
-pub(super) fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
-    out.extend_from_slice(&topic.incarnation.to_le_bytes());
-    put_u32(out, topic.queues);
-    put_u32(out, topic.placement_index);
-    put_u64(out, topic.version);
-    put_i64(out, topic.settings.retention_ms);
-    put_u32(out, topic.settings.message_bytes_max);
-    let readable = if topic.settings.readable { READABLE } else { 0 };
-    let writable = if topic.settings.writable { WRITABLE } else { 0 };
-    out.push(readable | writable);
-    put_count(out, topic.placement.len());
-    for shard in &topic.placement {
-        put_text(out, shard);
-    }
-    put_handles(out, &topic.handles);
-}
-
-pub(super) fn topic(reader: &mut Reader<'_>) -> Result<Topic, DecodeError> {
-    let incarnation = reader.u128("incarnation")?;
-    let queues = reader.u32("queues")?;
-    let placement_index = reader.u32("placement_index")?;
-    let version = reader.u64("version")?;
-    let retention_ms = reader.i64("retention_ms")?;
-    let message_bytes_max = reader.u32("message_bytes_max")?;
-    let flags = reader.u8("flags")?;
-    require(
-        flags & !(READABLE | WRITABLE) == 0,
-        "flags",
-        flags.into(),
-        "unknown bits",
-    )?;
-    require(
-        queues <= TOPIC_QUEUES_MAX,
-        "queues",
-        queues.into(),
-        "over the limit",
-    )?;
-    let shards = reader.count("placement", 3, PLACEMENT_MAX)?;
-    require(
-        (placement_index as usize) < shards,
-        "placement_index",
-        placement_index.into(),
-        "must be below the number of shards",
-    )?;
-    let placement = (0..shards)
-        .map(|_| Ok(reader.text("placement", SHARD_NAME_BYTES_MAX)?.into()))
-        .collect::<Result<Vec<Box<str>>, DecodeError>>()?;
-    let handles = handles(reader)?;
-    require(
-        handles.len() == Topic::local_queues(queues, shards, placement_index),
-        "handles",
-        handles.len() as u64,
-        "must be one for each queue that lives here",
-    )?;
-    Ok(Topic {
-        incarnation,
-        queues,
-        placement,
-        placement_index,
-        settings: TopicSettings {
-            retention_ms,
-            message_bytes_max,
-            readable: flags & READABLE != 0,
-            writable: flags & WRITABLE != 0,
-        },
-        version,
-        handles,
-    })
 }

@@ -1,27 +1,31 @@
 //! Snapshots in chunks, each a range of [`Key`]s over all tables; restore; the digest.
 //!
 //! A chunk covers the keys above the last key of the chunk before, up to its own last key; the last chunk covers
-//! all that is above. Chunk layout, little-endian; `text` and `topic` as in [`super::record`]:
+//! all that is above. Chunk layout, little-endian; `text`, `topic` and `settings` as in [`super::codec`]:
 //! ```text
 //!  0  version u8 = 1 | flags u8 (1: last chunk) | reserved u16 = 0
 //!     after u16 length + key (empty: from the start) | last u16 length + key (empty: last chunk)
 //!     entries: table u8, then
-//!       1 meta       next_handle u32
+//!       1 meta       next_handle u32 | versions of the tables of topics and of group settings: 2 x (counter u64 | time i64)
 //!       2 topic      name text | topic
 //!       3 queue      handle u32 | topic name text | queue u32 | next_offset u64 | trim_offset u64 | last_store_time_ms i64
 //!       4 group      group text | handle u32 | flags u8 (1 committed, 2 lease)
 //!                    [committed u64] [lease id u64 | term_ms u32 | member text]
 //!       5 producer   handle u32 | producer_id u64 | epoch u32 | next_sequence u32 | results u8 (1..=5)
 //!                    results x (base_sequence u32 | record_count u32 | base_offset u64 | position u64 | store_time_ms i64)
+//!       6 settings   group text | settings
 //! ```
 //! Chunks come checksummed from the engine; decoding still survives arbitrary bytes.
 
 use super::ShardState;
 use super::bytes::{DecodeError, Reader, put_i64, put_text, put_u16, put_u32, put_u64, require};
-use super::entries::{GroupQueue, Lease, Producer, ProducerKey, Queue, StoredResult, Topic};
+use super::codec::{group_settings, put_group_settings, put_topic, topic};
+use super::entries::{
+    GroupQueue, Lease, Meta, Producer, ProducerKey, Queue, StoredResult, TableVersion, Topic,
+};
+use super::group_settings::GroupSettings;
 use super::keys::{Key, table};
 use super::limits::PRODUCER_RESULTS;
-use super::record::{put_topic, topic};
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::state_machine::SnapshotChunk;
 use ringmq_wire::limits::CLIENT_ID_BYTES_MAX;
@@ -36,11 +40,12 @@ const LEASED: u8 = 2;
 /// One entry, borrowed from its table.
 #[derive(Debug, Clone, Copy)]
 enum Row<'a> {
-    Meta(u32),
+    Meta(&'a Meta),
     Topic(&'a str, &'a Topic),
     Queue(QueueHandle, &'a Queue),
     GroupQueue(&'a str, QueueHandle, &'a GroupQueue),
     Producer(ProducerKey, &'a Producer),
+    GroupSettings(&'a str, &'a GroupSettings),
 }
 
 impl<'a> Row<'a> {
@@ -51,14 +56,19 @@ impl<'a> Row<'a> {
             Self::Queue(handle, _) => Key::Queue(handle),
             Self::GroupQueue(group, handle, _) => Key::GroupQueue(group, handle),
             Self::Producer(key, _) => Key::Producer(key),
+            Self::GroupSettings(group, _) => Key::GroupSettings(group),
         }
     }
 
     fn encode(self, out: &mut Vec<u8>) {
         match self {
-            Self::Meta(next_handle) => {
+            Self::Meta(meta) => {
                 out.push(table::META);
-                put_u32(out, next_handle);
+                put_u32(out, meta.next_handle);
+                for version in [meta.topics_version, meta.groups_version] {
+                    put_u64(out, version.counter);
+                    put_i64(out, version.time_ms);
+                }
             }
             Self::Topic(name, topic) => {
                 out.push(table::TOPICS);
@@ -85,6 +95,11 @@ impl<'a> Row<'a> {
                 put_u32(out, key.queue.0);
                 put_u64(out, key.producer_id);
                 encode_producer(producer, out);
+            }
+            Self::GroupSettings(group, settings) => {
+                out.push(table::GROUP_SETTINGS);
+                put_text(out, group);
+                put_group_settings(out, settings);
             }
         }
     }
@@ -125,8 +140,9 @@ fn rows<'a>(state: &'a ShardState, after: Option<Key<'a>>) -> impl Iterator<Item
         Key::Queue(_) => table::QUEUES,
         Key::GroupQueue(..) => table::GROUPS,
         Key::Producer(_) => table::PRODUCERS,
+        Key::GroupSettings(_) => table::GROUP_SETTINGS,
     });
-    let meta = (table < table::META).then_some(Row::Meta(state.next_handle));
+    let meta = (table < table::META).then_some(Row::Meta(&state.meta));
     let topics_from = match after {
         Some(Key::Topic(name)) => Bound::Excluded(name),
         _ => Bound::Unbounded,
@@ -154,15 +170,25 @@ fn rows<'a>(state: &'a ShardState, after: Option<Key<'a>>) -> impl Iterator<Item
         Some(Key::Producer(key)) => Bound::Excluded(key),
         _ => Bound::Unbounded,
     };
-    let producers = state
-        .producers
-        .range((producers_from, Bound::Unbounded))
+    let producers = (table <= table::PRODUCERS)
+        .then(|| state.producers.range((producers_from, Bound::Unbounded)))
+        .into_iter()
+        .flatten()
         .map(|(&key, producer)| Row::Producer(key, producer));
+    let settings_from = match after {
+        Some(Key::GroupSettings(group)) => Bound::Excluded(group),
+        _ => Bound::Unbounded,
+    };
+    let settings = state
+        .group_settings
+        .range::<str, _>((settings_from, Bound::Unbounded))
+        .map(|(group, settings)| Row::GroupSettings(group, settings));
     meta.into_iter()
         .chain(topics)
         .chain(queues)
         .chain(group_rows(state, after, table))
         .chain(producers)
+        .chain(settings)
 }
 
 fn group_rows<'a>(
@@ -270,7 +296,7 @@ fn key_bytes<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a [u8
 
 fn restore_row(state: &mut ShardState, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     match reader.u8("table")? {
-        table::META => state.next_handle = reader.u32("next_handle")?.max(1),
+        table::META => state.meta = meta(reader)?,
         table::TOPICS => {
             let name = reader.name("topic")?;
             let topic = topic(reader)?;
@@ -306,15 +332,35 @@ fn restore_row(state: &mut ShardState, reader: &mut Reader<'_>) -> Result<(), De
             let producer = producer(reader)?;
             state.set_producer(key, producer);
         }
+        table::GROUP_SETTINGS => {
+            let group = reader.name("group")?;
+            let settings = group_settings(reader)?;
+            state.group_settings.insert(group.into(), settings);
+        }
         unknown => {
             return Err(DecodeError::Field {
                 field: "table",
                 value: unknown.into(),
-                expected: "must be 1..=5",
+                expected: "must be 1..=6",
             });
         }
     }
     Ok(())
+}
+
+fn meta(reader: &mut Reader<'_>) -> Result<Meta, DecodeError> {
+    let next_handle = reader.u32("next_handle")?.max(1);
+    let mut version = || {
+        Ok::<_, DecodeError>(TableVersion {
+            counter: reader.u64("counter")?,
+            time_ms: reader.i64("time")?,
+        })
+    };
+    Ok(Meta {
+        next_handle,
+        topics_version: version()?,
+        groups_version: version()?,
+    })
 }
 
 fn group_queue(

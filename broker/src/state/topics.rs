@@ -76,6 +76,7 @@ pub fn create(
         placement: spec.placement.iter().map(|s| s.as_str().into()).collect(),
         placement_index,
         settings: spec.settings,
+        attributes: Vec::new(),
         version: 1,
         handles: Vec::new(),
     };
@@ -162,11 +163,11 @@ fn grow(state: &ShardState, topic: &mut Topic, queues: u32) -> Result<(), Refuse
     if state.queue_count() + added > limit {
         return Err(full("queues", limit));
     }
-    let handles_left = (u32::MAX - state.next_handle) as usize;
+    let handles_left = (u32::MAX - state.meta.next_handle) as usize;
     if added > handles_left {
         return Err(full("queue handles", u32::MAX as usize));
     }
-    let first = state.next_handle;
+    let first = state.meta.next_handle;
     topic.handles.extend((first..).take(added).map(QueueHandle));
     topic.queues = queues;
     Ok(())

@@ -80,7 +80,12 @@ impl<B: DiskBuffer> OpenFrame<B> {
 
     /// Whether a record with this payload still fits.
     pub fn fits(&self, payload_bytes: usize) -> bool {
-        FRAME_HEADER_BYTES + self.body_bytes + record_bytes(payload_bytes) <= self.buffer.len()
+        self.fits_records(record_bytes(payload_bytes))
+    }
+
+    /// Whether records of so many bytes, headers and padding included, still fit.
+    pub fn fits_records(&self, records_bytes: usize) -> bool {
+        FRAME_HEADER_BYTES + self.body_bytes + records_bytes <= self.buffer.len()
     }
 
     pub fn is_empty(&self) -> bool {

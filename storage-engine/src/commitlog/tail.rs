@@ -109,19 +109,29 @@ impl<B: DiskBuffer> LogTail<B> {
         writer: Writer,
         around: &Surroundings<'_, B>,
     ) -> Result<(), Refusal> {
-        let record = record_bytes(payload_bytes);
-        if record > self.geometry.body_bytes_max() {
+        self.reserve_records(record_bytes(payload_bytes), writer, around)
+    }
+
+    /// Makes an open frame that takes records of so many bytes in all, headers and padding included. They are in one
+    /// frame if they are pushed before anything else is asked of the tail.
+    pub fn reserve_records(
+        &mut self,
+        records_bytes: usize,
+        writer: Writer,
+        around: &Surroundings<'_, B>,
+    ) -> Result<(), Refusal> {
+        if records_bytes > self.geometry.body_bytes_max() {
             let limit = self.geometry.body_bytes_max() - record_bytes(0);
             return Err(Refusal::TooLarge { limit });
         }
-        if writer != Writer::Engine && self.room() < record {
+        if writer != Writer::Engine && self.room() < records_bytes {
             return Err(Refusal::Busy);
         }
         if !self.roll_wanted
             && self
                 .open
                 .as_ref()
-                .is_some_and(|frame| frame.fits(payload_bytes))
+                .is_some_and(|frame| frame.fits_records(records_bytes))
         {
             return Ok(());
         }
@@ -129,13 +139,13 @@ impl<B: DiskBuffer> LogTail<B> {
             .open
             .as_ref()
             .map_or(self.link.end, OpenFrame::sealed_end);
-        let (position, room) = self.place(end, frame_bytes(record), writer, around)?;
+        let (position, room) = self.place(end, frame_bytes(records_bytes), writer, around)?;
         self.seal_open(true);
         if position != end {
             self.overwrite_cut(around);
             self.roll_wanted = false;
         }
-        let wanted = frame_bytes(record).max(self.frame_hint_bytes);
+        let wanted = frame_bytes(records_bytes).max(self.frame_hint_bytes);
         let buffer = (around.alloc)(wanted.min(room));
         self.open = Some(OpenFrame::new(buffer, position));
         Ok(())

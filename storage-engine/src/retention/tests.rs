@@ -20,6 +20,7 @@ fn input(sealed: &[SealedSegment], free_bytes: u64) -> RetentionInput<'_> {
         sealed,
         other_bytes: 100,
         needed_from: Position(u64::MAX),
+        kept_from: None,
         now_ms: 10 * HOUR_MS,
         space: DiskSpace {
             total_bytes: 10_000,

@@ -1,10 +1,10 @@
 //! Taking records into the open frame. Nothing here waits.
 
 use super::inner::Inner;
-use super::{AppendError, Appended};
+use super::{Append, AppendError, Appended, Urgency};
 use crate::commitlog::open_frame::QueueSpan;
 use crate::commitlog::placement::Writer;
-use crate::commitlog::record::{EngineRecord, RecordKind, STORE_TIME_BYTES};
+use crate::commitlog::record::{EngineRecord, RecordKind, STORE_TIME_BYTES, record_bytes};
 use crate::commitlog::tail::{LogTail, Refusal, Surroundings};
 use crate::disk::Disk;
 use crate::index::bundle::SealedAt;
@@ -25,11 +25,98 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         base_offset: QueueOffset,
         batch: &[u8],
     ) -> Result<Appended, AppendError> {
+        self.check_batches_appendable()?;
+        let store_time_ms = self.store_time_ms();
+        let mut tail = self.tail.borrow_mut();
+        self.reserve(&mut tail, record_bytes(batch.len()), Writer::Ordinary)?;
+        let appended = self.push_batch(&mut tail, queue, base_offset, batch, store_time_ms);
+        self.appended(&mut tail, store_time_ms);
+        Ok(appended)
+    }
+
+    pub(super) fn append_control(&self, record: &[u8]) -> Result<Appended, AppendError> {
+        self.check_appendable()?;
+        self.append_timed(RecordKind::Control, Writer::Control, record)
+    }
+
+    pub(super) fn append_engine(&self, record: EngineRecord) -> Result<Appended, AppendError> {
+        self.check_appendable()?;
+        self.append_timed(RecordKind::Engine, Writer::Engine, &record.encode())
+    }
+
+    pub(super) fn append_atomic(
+        &self,
+        records: &[Append<'_>],
+        urgency: Urgency,
+    ) -> Result<Vec<Appended>, AppendError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let has_batch = records.iter().any(|r| matches!(r, Append::Batch { .. }));
+        match urgency {
+            Urgency::Ordinary if has_batch => self.check_batches_appendable()?,
+            _ => self.check_appendable()?,
+        }
+        let writer = if has_batch {
+            Writer::Ordinary
+        } else {
+            Writer::Control
+        };
+        let store_time_ms = self.store_time_ms();
+        let mut tail = self.tail.borrow_mut();
+        let records_bytes = records.iter().map(Append::record_bytes).sum();
+        self.reserve(&mut tail, records_bytes, writer)?;
+        let appended = records
+            .iter()
+            .map(|record| match *record {
+                Append::Batch {
+                    queue,
+                    base_offset,
+                    batch,
+                } => self.push_batch(&mut tail, queue, base_offset, batch, store_time_ms),
+                Append::Control(record) => {
+                    self.push_timed(&mut tail, RecordKind::Control, record, store_time_ms)
+                }
+            })
+            .collect();
+        self.appended(&mut tail, store_time_ms);
+        Ok(appended)
+    }
+
+    /// Messages are refused while the disk is above its last watermark; what else is appended helps to get below.
+    fn check_batches_appendable(&self) -> Result<(), AppendError> {
         self.check_appendable()?;
         if self.condition.above_watermark.get() {
             self.metrics.borrow_mut().append_refused_no_space += 1;
             return Err(AppendError::NoSpace);
         }
+        Ok(())
+    }
+
+    fn append_timed(
+        &self,
+        kind: RecordKind,
+        writer: Writer,
+        record: &[u8],
+    ) -> Result<Appended, AppendError> {
+        let store_time_ms = self.store_time_ms();
+        let mut tail = self.tail.borrow_mut();
+        let records_bytes = record_bytes(STORE_TIME_BYTES + record.len());
+        self.reserve(&mut tail, records_bytes, writer)?;
+        let appended = self.push_timed(&mut tail, kind, record, store_time_ms);
+        self.appended(&mut tail, store_time_ms);
+        Ok(appended)
+    }
+
+    /// Puts a batch into the open frame, which has room for it, and applies it.
+    fn push_batch(
+        &self,
+        tail: &mut LogTail<D::Buf>,
+        queue: QueueHandle,
+        base_offset: QueueOffset,
+        batch: &[u8],
+        store_time_ms: i64,
+    ) -> Appended {
         let sent = BatchView::parse_unverified(batch).expect("the caller checked the batch");
         let expected = self.state.borrow().next_offset(queue);
         assert_eq!(
@@ -42,9 +129,6 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             base: base_offset,
             next: QueueOffset(base_offset.0 + u64::from(sent.header().last_offset_delta) + 1),
         };
-        let store_time_ms = self.store_time_ms();
-        let mut tail = self.tail.borrow_mut();
-        self.reserve(&mut tail, batch.len(), Writer::Ordinary)?;
         let placed = tail.open_mut().push_batch(batch, span, store_time_ms);
         tail.pushed(batch.len(), Some(span));
         let bytes = tail.open_frame().bytes(placed.payload.clone());
@@ -57,76 +141,56 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         self.state
             .borrow_mut()
             .apply(placed.position, store_time_ms, record);
-        {
-            let mut metrics = self.metrics.borrow_mut();
-            metrics.batches_appended += 1;
-            metrics.messages_appended += u64::from(header.record_count);
-            metrics.bytes_appended += batch.len() as u64;
-        }
-        if self.catalog.active_index_bytes() >= self.options.index_bytes_max as u64 {
-            tail.roll_next();
-        }
-        self.appended(&tail, store_time_ms);
-        Ok(Appended {
+        let mut metrics = self.metrics.borrow_mut();
+        metrics.batches_appended += 1;
+        metrics.messages_appended += u64::from(header.record_count);
+        metrics.bytes_appended += batch.len() as u64;
+        Appended {
             position: placed.position,
             end: placed.end,
             store_time_ms,
-        })
+        }
     }
 
-    pub(super) fn append_control(&self, record: &[u8]) -> Result<Appended, AppendError> {
-        self.check_appendable()?;
-        let appended = self.append_timed(RecordKind::Control, Writer::Control, record)?;
-        let mut metrics = self.metrics.borrow_mut();
-        metrics.controls_appended += 1;
-        metrics.bytes_appended += record.len() as u64;
-        Ok(appended)
-    }
-
-    pub(super) fn append_engine(&self, record: EngineRecord) -> Result<Appended, AppendError> {
-        self.check_appendable()?;
-        self.append_timed(RecordKind::Engine, Writer::Engine, &record.encode())
-    }
-
-    fn append_timed(
+    /// Puts a control or engine record into the open frame, which has room for it, and applies the former.
+    fn push_timed(
         &self,
+        tail: &mut LogTail<D::Buf>,
         kind: RecordKind,
-        writer: Writer,
         record: &[u8],
-    ) -> Result<Appended, AppendError> {
-        let store_time_ms = self.store_time_ms();
-        let payload_bytes = STORE_TIME_BYTES + record.len();
-        let mut tail = self.tail.borrow_mut();
-        self.reserve(&mut tail, payload_bytes, writer)?;
+        store_time_ms: i64,
+    ) -> Appended {
         let placed = tail.open_mut().push_timed(kind, record, store_time_ms);
-        tail.pushed(payload_bytes, None);
+        tail.pushed(STORE_TIME_BYTES + record.len(), None);
         if kind == RecordKind::Control {
-            let record = RecordRef::Control(tail.open_frame().bytes(placed.payload.clone()));
+            let applied = RecordRef::Control(tail.open_frame().bytes(placed.payload.clone()));
             self.state
                 .borrow_mut()
-                .apply(placed.position, store_time_ms, record);
+                .apply(placed.position, store_time_ms, applied);
+            let mut metrics = self.metrics.borrow_mut();
+            metrics.controls_appended += 1;
+            metrics.bytes_appended += record.len() as u64;
         }
-        self.appended(&tail, store_time_ms);
-        Ok(Appended {
+        Appended {
             position: placed.position,
             end: placed.end,
             store_time_ms,
-        })
+        }
     }
 
-    /// Makes room in the open frame; notices when that starts a segment.
+    /// Makes room in the open frame for records of so many bytes; notices when that starts a segment.
     fn reserve(
         &self,
         tail: &mut LogTail<D::Buf>,
-        payload_bytes: usize,
+        records_bytes: usize,
         writer: Writer,
     ) -> Result<(), AppendError> {
         let around = Surroundings {
             is_prepared: &|segment| self.segments.opened(segment).is_some(),
             alloc: &|bytes| self.disk.alloc(bytes),
         };
-        tail.reserve(payload_bytes, writer, &around)
-            .map_err(|refusal| self.refused(refusal, payload_bytes))?;
+        tail.reserve_records(records_bytes, writer, &around)
+            .map_err(|refusal| self.refused(refusal, records_bytes))?;
         let segment = self.geometry.segment_of(tail.open_frame().position());
         if self.indexed_segment.get() != Some(segment) {
             self.enter_segment(tail, segment);
@@ -172,8 +236,11 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         }
     }
 
-    fn appended(&self, tail: &LogTail<D::Buf>, store_time_ms: i64) {
+    fn appended(&self, tail: &mut LogTail<D::Buf>, store_time_ms: i64) {
         self.last_store_time_ms.set(store_time_ms);
+        if self.catalog.active_index_bytes() >= self.options.index_bytes_max as u64 {
+            tail.roll_next();
+        }
         if tail.wants_dispatch() {
             self.signals.work.notify();
         }

@@ -47,6 +47,8 @@ pub(super) struct Inner<D: Disk, R: Runtime, S> {
     pub(super) ended: RefCell<BTreeMap<u64, SealedAt>>,
     /// Last store time of segments, as far as known.
     pub(super) segment_times: RefCell<BTreeMap<u64, i64>>,
+    /// Segments from here on stay; `None`: no wish.
+    pub(super) kept_from: Cell<Option<Position>>,
     /// `None` while one is being published.
     pub(super) snapshots: RefCell<Option<Snapshots<D>>>,
     /// First stamp and size of the newest snapshot.

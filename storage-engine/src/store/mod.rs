@@ -36,8 +36,8 @@ pub use crate::cache::SharedSlice;
 pub use metrics::{Histogram, StoreMetrics};
 pub use options::{StoreOptions, WriteMode};
 pub use types::{
-    AppendError, Appended, Damage, FoundBatch, Health, LogMode, LogStopped, OpenError, ReadBatches,
-    ReadError, ReadLimits, StopError, StoredBatch,
+    Append, AppendError, Appended, Damage, FoundBatch, Health, LogMode, LogStopped, OpenError,
+    ReadBatches, ReadError, ReadLimits, StopError, StoredBatch, Urgency,
 };
 
 use crate::disk::Disk;
@@ -98,6 +98,22 @@ impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
     /// Appends a change of the state.
     pub fn append_control(&self, record: &[u8]) -> Result<Appended, AppendError> {
         self.inner.append_control(record)
+    }
+
+    /// Appends several records in one frame: after a power cut all of them are there, or none. Nothing changed on an
+    /// error; `TooLarge` tells that no frame takes them together.
+    pub fn append_atomic(
+        &self,
+        records: &[Append<'_>],
+        urgency: Urgency,
+    ) -> Result<Vec<Appended>, AppendError> {
+        self.inner.append_atomic(records, urgency)
+    }
+
+    /// Keeps segments that hold this position or later ones, whatever their age and however full the disk is;
+    /// `None`: no wish.
+    pub fn keep_from(&self, position: Option<Position>) {
+        self.inner.kept_from.set(position);
     }
 
     /// Waits until everything below `end` survives a power cut.

@@ -88,6 +88,7 @@ fn assemble<D: Disk, R: Runtime, S: StateMachine>(
         ended: RefCell::new(recovered.ended),
         segment_times: RefCell::default(),
         last_snapshot: Cell::new(last_snapshot),
+        kept_from: Cell::new(None),
         snapshots: RefCell::new(Some(recovered.snapshots)),
         snapshotting: Cell::new(false),
         rebuilding: Turn::default(),

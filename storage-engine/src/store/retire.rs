@@ -83,6 +83,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             sealed,
             other_bytes: others as u64 * options.segment_bytes,
             needed_from: needed_from.unwrap_or_default(),
+            kept_from: self.kept_from.get(),
             now_ms: self.store_time_ms(),
             space: DiskSpace {
                 total_bytes,

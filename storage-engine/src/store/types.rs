@@ -1,11 +1,45 @@
 //! What goes into a store and comes out of it.
 
 use crate::cache::SharedSlice;
+use crate::commitlog::record::{STORE_TIME_BYTES, record_bytes};
 use crate::disk::{Disk, DiskError};
 use crate::index::IndexError;
 use crate::position::{Position, QueueHandle, QueueOffset};
 use ringmq_wire::batch::BatchHeader;
 use std::rc::Rc;
+
+/// One of several records that enter the log together.
+#[derive(Debug, Clone, Copy)]
+pub enum Append<'a> {
+    /// A batch that `BatchView::parse` accepted, at the end of its queue.
+    Batch {
+        queue: QueueHandle,
+        /// Where the queue ends once the records before this one are applied.
+        base_offset: QueueOffset,
+        batch: &'a [u8],
+    },
+    /// A change of the state.
+    Control(&'a [u8]),
+}
+
+impl Append<'_> {
+    /// What it takes in a frame.
+    pub(super) fn record_bytes(&self) -> usize {
+        match self {
+            Self::Batch { batch, .. } => record_bytes(batch.len()),
+            Self::Control(record) => record_bytes(STORE_TIME_BYTES + record.len()),
+        }
+    }
+}
+
+/// Whether records are taken while the disk is above its last watermark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Messages are refused.
+    Ordinary,
+    /// They let go of older ones, so that space returns: taken while a segment is prepared.
+    Relieving,
+}
 
 /// Where a record went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3680,6 +3680,12 @@ impl<'a> TopicSettings<'a> {
   pub const VT_MESSAGE_BYTES_MAX: ::flatbuffers::VOffsetT = 6;
   pub const VT_READABLE: ::flatbuffers::VOffsetT = 8;
   pub const VT_WRITABLE: ::flatbuffers::VOffsetT = 10;
+  pub const VT_INHERIT: ::flatbuffers::VOffsetT = 12;
+  pub const VT_ORDER: ::flatbuffers::VOffsetT = 14;
+  pub const VT_MULTI_TAG: ::flatbuffers::VOffsetT = 16;
+  pub const VT_SYS_FLAG: ::flatbuffers::VOffsetT = 18;
+  pub const VT_READ_QUEUES: ::flatbuffers::VOffsetT = 20;
+  pub const VT_WRITE_QUEUES: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3692,7 +3698,13 @@ impl<'a> TopicSettings<'a> {
   ) -> ::flatbuffers::WIPOffset<TopicSettings<'bldr>> {
     let mut builder = TopicSettingsBuilder::new(_fbb);
     builder.add_retention_ms(args.retention_ms);
+    builder.add_write_queues(args.write_queues);
+    builder.add_read_queues(args.read_queues);
+    builder.add_sys_flag(args.sys_flag);
     builder.add_message_bytes_max(args.message_bytes_max);
+    builder.add_multi_tag(args.multi_tag);
+    builder.add_order(args.order);
+    builder.add_inherit(args.inherit);
     builder.add_writable(args.writable);
     builder.add_readable(args.readable);
     builder.finish()
@@ -3703,11 +3715,23 @@ impl<'a> TopicSettings<'a> {
     let message_bytes_max = self.message_bytes_max();
     let readable = self.readable();
     let writable = self.writable();
+    let inherit = self.inherit();
+    let order = self.order();
+    let multi_tag = self.multi_tag();
+    let sys_flag = self.sys_flag();
+    let read_queues = self.read_queues();
+    let write_queues = self.write_queues();
     TopicSettingsT {
       retention_ms,
       message_bytes_max,
       readable,
       writable,
+      inherit,
+      order,
+      multi_tag,
+      sys_flag,
+      read_queues,
+      write_queues,
     }
   }
 
@@ -3739,6 +3763,48 @@ impl<'a> TopicSettings<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(TopicSettings::VT_WRITABLE, Some(true)).unwrap()}
   }
+  #[inline]
+  pub fn inherit(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(TopicSettings::VT_INHERIT, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn order(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(TopicSettings::VT_ORDER, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn multi_tag(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(TopicSettings::VT_MULTI_TAG, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn sys_flag(&self) -> i32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i32>(TopicSettings::VT_SYS_FLAG, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn read_queues(&self) -> i32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i32>(TopicSettings::VT_READ_QUEUES, Some(-1)).unwrap()}
+  }
+  #[inline]
+  pub fn write_queues(&self) -> i32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i32>(TopicSettings::VT_WRITE_QUEUES, Some(-1)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for TopicSettings<'_> {
@@ -3751,6 +3817,12 @@ impl ::flatbuffers::Verifiable for TopicSettings<'_> {
      .visit_field::<u32>("message_bytes_max", Self::VT_MESSAGE_BYTES_MAX, false)?
      .visit_field::<bool>("readable", Self::VT_READABLE, false)?
      .visit_field::<bool>("writable", Self::VT_WRITABLE, false)?
+     .visit_field::<bool>("inherit", Self::VT_INHERIT, false)?
+     .visit_field::<bool>("order", Self::VT_ORDER, false)?
+     .visit_field::<bool>("multi_tag", Self::VT_MULTI_TAG, false)?
+     .visit_field::<i32>("sys_flag", Self::VT_SYS_FLAG, false)?
+     .visit_field::<i32>("read_queues", Self::VT_READ_QUEUES, false)?
+     .visit_field::<i32>("write_queues", Self::VT_WRITE_QUEUES, false)?
      .finish();
     Ok(())
   }
@@ -3760,6 +3832,12 @@ pub struct TopicSettingsArgs {
     pub message_bytes_max: u32,
     pub readable: bool,
     pub writable: bool,
+    pub inherit: bool,
+    pub order: bool,
+    pub multi_tag: bool,
+    pub sys_flag: i32,
+    pub read_queues: i32,
+    pub write_queues: i32,
 }
 impl<'a> Default for TopicSettingsArgs {
   #[inline]
@@ -3769,6 +3847,12 @@ impl<'a> Default for TopicSettingsArgs {
       message_bytes_max: 0,
       readable: true,
       writable: true,
+      inherit: false,
+      order: false,
+      multi_tag: false,
+      sys_flag: 0,
+      read_queues: -1,
+      write_queues: -1,
     }
   }
 }
@@ -3795,6 +3879,30 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TopicSettingsBuilder<'a, 'b, 
     self.fbb_.push_slot::<bool>(TopicSettings::VT_WRITABLE, writable, true);
   }
   #[inline]
+  pub fn add_inherit(&mut self, inherit: bool) {
+    self.fbb_.push_slot::<bool>(TopicSettings::VT_INHERIT, inherit, false);
+  }
+  #[inline]
+  pub fn add_order(&mut self, order: bool) {
+    self.fbb_.push_slot::<bool>(TopicSettings::VT_ORDER, order, false);
+  }
+  #[inline]
+  pub fn add_multi_tag(&mut self, multi_tag: bool) {
+    self.fbb_.push_slot::<bool>(TopicSettings::VT_MULTI_TAG, multi_tag, false);
+  }
+  #[inline]
+  pub fn add_sys_flag(&mut self, sys_flag: i32) {
+    self.fbb_.push_slot::<i32>(TopicSettings::VT_SYS_FLAG, sys_flag, 0);
+  }
+  #[inline]
+  pub fn add_read_queues(&mut self, read_queues: i32) {
+    self.fbb_.push_slot::<i32>(TopicSettings::VT_READ_QUEUES, read_queues, -1);
+  }
+  #[inline]
+  pub fn add_write_queues(&mut self, write_queues: i32) {
+    self.fbb_.push_slot::<i32>(TopicSettings::VT_WRITE_QUEUES, write_queues, -1);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TopicSettingsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     TopicSettingsBuilder {
@@ -3816,6 +3924,12 @@ impl ::core::fmt::Debug for TopicSettings<'_> {
       ds.field("message_bytes_max", &self.message_bytes_max());
       ds.field("readable", &self.readable());
       ds.field("writable", &self.writable());
+      ds.field("inherit", &self.inherit());
+      ds.field("order", &self.order());
+      ds.field("multi_tag", &self.multi_tag());
+      ds.field("sys_flag", &self.sys_flag());
+      ds.field("read_queues", &self.read_queues());
+      ds.field("write_queues", &self.write_queues());
       ds.finish()
   }
 }
@@ -3825,6 +3939,12 @@ pub struct TopicSettingsT {
   pub message_bytes_max: u32,
   pub readable: bool,
   pub writable: bool,
+  pub inherit: bool,
+  pub order: bool,
+  pub multi_tag: bool,
+  pub sys_flag: i32,
+  pub read_queues: i32,
+  pub write_queues: i32,
 }
 impl Default for TopicSettingsT {
   fn default() -> Self {
@@ -3833,6 +3953,12 @@ impl Default for TopicSettingsT {
       message_bytes_max: 0,
       readable: true,
       writable: true,
+      inherit: false,
+      order: false,
+      multi_tag: false,
+      sys_flag: 0,
+      read_queues: -1,
+      write_queues: -1,
     }
   }
 }
@@ -3845,11 +3971,23 @@ impl TopicSettingsT {
     let message_bytes_max = self.message_bytes_max;
     let readable = self.readable;
     let writable = self.writable;
+    let inherit = self.inherit;
+    let order = self.order;
+    let multi_tag = self.multi_tag;
+    let sys_flag = self.sys_flag;
+    let read_queues = self.read_queues;
+    let write_queues = self.write_queues;
     TopicSettings::create(_fbb, &TopicSettingsArgs{
       retention_ms,
       message_bytes_max,
       readable,
       writable,
+      inherit,
+      order,
+      multi_tag,
+      sys_flag,
+      read_queues,
+      write_queues,
     })
   }
 }

@@ -4,7 +4,7 @@ use super::world::World;
 use crate::state::entries::{ProducerKey, Topic};
 use crate::state::record::GroupOffsets;
 use crate::state::{
-    ControlRecord, DecodeError, ReplayDefect, ShardState, StateLimits, TopicSettings,
+    ControlRecord, DecodeError, GroupSettings, ReplayDefect, ShardState, StateLimits, TopicSettings,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -29,21 +29,55 @@ fn group_offsets() -> impl Strategy<Value = GroupOffsets> {
     (name(), offsets()).prop_map(|(group, offsets)| GroupOffsets { group, offsets })
 }
 
+fn settings() -> impl Strategy<Value = TopicSettings> {
+    let queues = || proptest::option::of(0..u32::MAX);
+    let numbers = (any::<i64>(), any::<u32>(), queues(), queues(), any::<i32>());
+    (numbers, any::<[bool; 5]>()).prop_map(|(numbers, flags)| TopicSettings {
+        retention_ms: numbers.0,
+        message_bytes_max: numbers.1,
+        read_queues: numbers.2,
+        write_queues: numbers.3,
+        sys_flag: numbers.4,
+        readable: flags[0],
+        writable: flags[1],
+        inherit: flags[2],
+        order: flags[3],
+        multi_tag: flags[4],
+    })
+}
+
+fn group_settings() -> impl Strategy<Value = Box<GroupSettings>> {
+    let forbidden = proptest::collection::btree_set(name(), 0..4);
+    let numbers = (any::<[i32; 4]>(), any::<[i64; 2]>());
+    (numbers, any::<[bool; 5]>(), forbidden, "\\PC{0,40}").prop_map(
+        |((small, large), flags, forbidden, more)| {
+            Box::new(GroupSettings {
+                consume_enable: flags[0],
+                consume_from_min: flags[1],
+                consume_broadcast: flags[2],
+                consume_orderly: flags[3],
+                notify_changes: flags[4],
+                retry_queues: small[0],
+                retry_max: small[1],
+                broker_id: large[0],
+                broker_when_slow: large[1],
+                sys_flag: small[2],
+                consume_timeout_minutes: small[3],
+                forbidden: forbidden.into_iter().collect(),
+                more: more.into(),
+            })
+        },
+    )
+}
+
 fn topic() -> impl Strategy<Value = Topic> {
-    let settings = (any::<i64>(), any::<u32>(), any::<bool>(), any::<bool>());
-    let settings =
-        settings.prop_map(
-            |(retention_ms, message_bytes_max, readable, writable)| TopicSettings {
-                retention_ms,
-                message_bytes_max,
-                readable,
-                writable,
-            },
-        );
     let shards = vec("s[0-9]{2}-[a-z]{1,60}".prop_map(Into::into), 1..5);
     let numbers = (any::<u128>(), 1..40u32, any::<u64>(), any::<u32>());
-    (numbers, shards, settings, any::<u32>()).prop_map(
-        |((incarnation, queues, version, first), placement, settings, index)| {
+    let attributes = proptest::collection::btree_map("[a-z.]{1,20}", "[a-zA-Z]{1,20}", 0..4);
+    (numbers, shards, settings(), attributes, any::<u32>()).prop_map(
+        |((incarnation, queues, version, first), placement, settings, attributes, index)| {
+            let attributes = attributes.into_iter();
+            let attributes = attributes.map(|(name, value)| (name.into(), value.into()));
             let placement: Vec<Box<str>> = placement;
             let placement_index = index % placement.len() as u32;
             let count = Topic::local_queues(queues, placement.len(), placement_index) as u32;
@@ -54,6 +88,7 @@ fn topic() -> impl Strategy<Value = Topic> {
                 placement,
                 placement_index,
                 settings,
+                attributes: attributes.collect(),
                 version,
                 handles: (first..first + count).map(QueueHandle).collect(),
             }
@@ -85,6 +120,9 @@ fn record() -> impl Strategy<Value = ControlRecord> {
             .prop_map(|(group, handles)| ControlRecord::LeaseRelease { group, handles }),
         name().prop_map(|group| ControlRecord::GroupRemove { group }),
         vec(key, 0..20).prop_map(ControlRecord::ProducersEvict),
+        (name(), group_settings())
+            .prop_map(|(group, settings)| ControlRecord::GroupSettingsPut { group, settings }),
+        name().prop_map(|group| ControlRecord::GroupSettingsRemove { group }),
     ]
 }
 
@@ -121,7 +159,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_do_no_harm(
         bytes in vec(any::<u8>(), 0..200),
-        kind in 0u8..12,
+        kind in 0u8..14,
     ) {
         check_canonical(&bytes);
         let body = [&[1, kind, 0, 0], bytes.as_slice()].concat();

@@ -4,7 +4,7 @@ use super::world::{SHARD, World, batch, spec};
 use crate::state::entries::ProducerKey;
 use crate::state::record::GroupOffsets;
 use crate::state::topics::{TopicRules, create};
-use crate::state::{ControlRecord, ShardState, StateLimits};
+use crate::state::{ControlRecord, GroupSettings, ShardState, StateLimits};
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::state_machine::StateMachine;
 
@@ -41,7 +41,7 @@ fn records() -> Vec<(&'static str, ControlRecord, &'static str)> {
         (
             "TopicPut",
             put.expect("valid").expect("new"),
-            "010100000100740900000000000000000000000000000003000000010000000100000000000000ffffffffffffffff00000000030200000005007330312d6205007330302d610100000001000000",
+            "010100000100740900000000000000000000000000000003000000010000000100000000000000ffffffffffffffff0000000003ffffffffffffffff00000000000000000200000005007330312d6205007330302d610100000001000000",
         ),
         (
             "TopicRemove",
@@ -94,6 +94,24 @@ fn records() -> Vec<(&'static str, ControlRecord, &'static str)> {
             ControlRecord::ProducersEvict(vec![key]),
             "0109000001000000010000000700000000000000",
         ),
+        (
+            "GroupSettingsPut",
+            ControlRecord::GroupSettingsPut {
+                group: "g".into(),
+                settings: Box::new(GroupSettings {
+                    forbidden: vec!["t".into()],
+                    more: "{}".into(),
+                    ..GroupSettings::default()
+                }),
+            },
+            "010a00000100671701000000100000000000000000000000010000000000000000000000\
+             0f00000001000000010074020000007b7d",
+        ),
+        (
+            "GroupSettingsRemove",
+            ControlRecord::GroupSettingsRemove { group: "g".into() },
+            "010b0000010067",
+        ),
     ]
 }
 
@@ -136,10 +154,14 @@ fn a_snapshot_chunk_has_these_bytes() {
         handles: vec![handle],
     });
     world.control(&ControlRecord::OffsetsPut(vec![offsets()]));
+    world.control(&ControlRecord::GroupSettingsPut {
+        group: "g".into(),
+        settings: Box::default(),
+    });
     let chunk = world.state.snapshot_chunk(None, usize::MAX);
     assert_eq!(
         hex(&chunk.bytes),
-        "01010000000000000102000000020100740900000000000000000000000000000003000000010000000100000000000000ffffffffffffffff00000000030200000005007330312d6205007330302d61010000000100000003010000000100740100000004000000000000000000000000000000e803000000000000040100670100000003020000000000000050240000000000008813000001006d05010000000700000000000000010000000400000001000000000400000000000000000000006020000000000000e803000000000000"
+        "010100000000000001020000000100000000000000000000000000000001000000000000000000000000000000020100740900000000000000000000000000000003000000010000000100000000000000ffffffffffffffff0000000003ffffffffffffffff00000000000000000200000005007330312d6205007330302d61010000000100000003010000000100740100000004000000000000000000000000000000e803000000000000040100670100000003020000000000000060240000000000008813000001006d05010000000700000000000000010000000400000001000000000400000000000000000000007020000000000000e8030000000000000601006717010000001000000000000000000000000100000000000000000000000f0000000000000000000000"
     );
     let mut restored = ShardState::default();
     restored

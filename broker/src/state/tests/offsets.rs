@@ -2,8 +2,11 @@
 
 use super::world::{World, assert_derived, offset};
 use crate::state::leases::Deadlines;
-use crate::state::offsets::{Commit, QueueRange, commit, reset, room};
+use crate::state::offsets::{
+    Commit, QueueRange, RemotingCommit, commit, remoting_commit, reset, room,
+};
 use crate::state::record::GroupOffsets;
+use crate::state::system::SCHEDULE_GROUP;
 use crate::state::{ControlRecord, StateLimits, groups};
 use ringmq_storage_engine::position::{Position, QueueHandle};
 use ringmq_wire::codes::ErrorCode;
@@ -30,6 +33,44 @@ fn put(world: &mut World, handle: QueueHandle, value: u64) {
         group: "g".into(),
         offsets: vec![(handle, offset(value))],
     }]));
+}
+
+#[test]
+fn a_rocketmq_commit_needs_no_lease_and_may_go_back() {
+    let mut world = World::new(StateLimits::TEST_MIN);
+    let handle = world.topic("orders", 1)[0];
+    let decide = |world: &World, group: &str, handle, value| {
+        remoting_commit(&world.state, RANGE, group, handle, offset(value))
+    };
+    let first = decide(&world, "g", handle, 50).expect("taken");
+    let expected = RemotingCommit {
+        offset: offset(50),
+        back_from: None,
+    };
+    assert_eq!(first, Some(expected));
+    put(&mut world, handle, 50);
+    assert_eq!(decide(&world, "g", handle, 50), Ok(None));
+    for (asked, written) in [(3, 10), (20, 20)] {
+        let back = decide(&world, "g", handle, asked).expect("taken");
+        let back = back.expect("a change");
+        assert_eq!(back.offset, offset(written), "clamped to what is there");
+        assert_eq!(back.back_from, Some(offset(50)));
+    }
+    let beyond = decide(&world, "g", handle, 1_000).expect("taken");
+    assert_eq!(beyond.expect("a change").offset, offset(100));
+    let unknown = decide(&world, "g", QueueHandle(99), 1).expect_err("no such queue");
+    assert_eq!(unknown.code, ErrorCode::QueueNotFound);
+    let own = decide(&world, SCHEDULE_GROUP, handle, 1).expect_err("the broker's own");
+    assert_eq!(own.code, ErrorCode::InvalidName);
+    for group in 0..StateLimits::TEST_MIN.group_queues_max - 1 {
+        world.control(&ControlRecord::OffsetsPut(vec![GroupOffsets {
+            group: format!("g{group}").into(),
+            offsets: vec![(handle, offset(1))],
+        }]));
+    }
+    let full = decide(&world, "another", handle, 20).expect_err("the table is full");
+    assert_eq!(full.code, ErrorCode::Busy);
+    assert!(decide(&world, "g", handle, 20).is_ok());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::world::{RULES, SHARD, Snapshot, World, assert_derived, batch, offset,
 use super::{Random, with_seeds};
 use crate::state::entries::ProducerKey;
 use crate::state::record::GroupOffsets;
-use crate::state::{ControlRecord, StateLimits, topics};
+use crate::state::{ControlRecord, GroupSettings, StateLimits, group_settings, topics};
 use ringmq_storage_engine::position::{Position, QueueHandle};
 use ringmq_storage_engine::state_machine::StateMachine;
 
@@ -50,7 +50,7 @@ fn topic_record(world: &World, random: &mut Random) -> Option<ControlRecord> {
 fn step(world: &mut World, random: &mut Random) {
     world.store_time_ms += random.below(5) as i64;
     let handles = some_handles(world, random);
-    let record = match random.below(12) {
+    let record = match random.below(14) {
         0 => topic_record(world, random),
         1 => Some(ControlRecord::OffsetsPut(vec![
             group_offsets(world, random),
@@ -81,6 +81,15 @@ fn step(world: &mut World, random: &mut Random) {
                 .map(|&h| (h, offset(random.next() % 30)))
                 .collect(),
         )),
+        9 => {
+            let settings = GroupSettings {
+                retry_max: random.below(5) as i32,
+                ..GroupSettings::default()
+            };
+            let group = GROUPS[random.below(4)];
+            group_settings::put(&world.state, group, settings).expect("valid")
+        }
+        10 => group_settings::remove(&world.state, GROUPS[random.below(4)]),
         _ => {
             if let Some(&handle) = random.pick(&handles) {
                 let (id, epoch) = (random.next() % 4, random.below(3) as u32);

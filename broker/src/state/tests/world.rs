@@ -192,7 +192,7 @@ pub fn assert_derived(state: &ShardState) {
         for (number, handle) in topic.local() {
             let queue = state.queue(handle).expect("queues of a topic exist");
             assert_eq!((&*queue.topic, queue.queue), (name, number));
-            assert!(handle.0 < state.next_handle);
+            assert!(handle.0 < state.meta.next_handle);
         }
     }
     assert_eq!(state.queue_count(), state.queues().count());
