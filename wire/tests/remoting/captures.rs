@@ -29,6 +29,10 @@ impl Frame {
     pub fn body(&self) -> &[u8] {
         &self.bytes[self.prefix().body_range()]
     }
+    /// Whether it is a request with this code, or the answer to one, in that direction.
+    pub fn is(&self, direction: &str, code: i32) -> bool {
+        self.direction == direction && self.request_code.unwrap_or(self.code) == code
+    }
 }
 
 /// All captured frames.

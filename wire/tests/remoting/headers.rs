@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 use ringmq_wire::remoting::header::{FIELDS_MAX, Problem};
-use ringmq_wire::remoting::{Header, HeaderError, Language, Serialization};
+use ringmq_wire::remoting::{Header, HeaderError, Language, LengthError, Serialization};
 
 fn json(text: &str) -> Result<Header<'_>, HeaderError> {
     Header::parse(Serialization::Json, text.as_bytes())
@@ -143,7 +143,7 @@ fn binary(tail: &[u8]) -> Result<(), HeaderError> {
 
 #[test]
 fn lengths_of_binary_headers_are_checked_against_what_is_left() {
-    let length = |what, length, left| Err(HeaderError::Length { what, length, left });
+    let length = |what, length, left| Err(HeaderError::Length(LengthError { what, length, left }));
     assert_eq!(binary(&[]), length("remark length", 4, 0));
     assert_eq!(binary(&[0xff; 8]), length("remark", -1, 4));
     assert_eq!(binary(&[0, 0, 0, 9, 0]), length("remark", 9, 1));

@@ -3,5 +3,8 @@
 mod captured;
 mod captures;
 mod commands;
+mod fields;
 mod frames;
 mod headers;
+mod messages;
+mod properties;

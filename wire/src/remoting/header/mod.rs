@@ -18,6 +18,7 @@ pub(super) use field::{optional, required};
 use self::array::FieldArray;
 use super::frame::Serialization;
 use super::language::Language;
+use super::reader::LengthError;
 use super::text::Text;
 use super::{flag, request_code};
 
@@ -53,12 +54,8 @@ pub enum HeaderError {
     NoCode,
     #[error("the header has more than {FIELDS_MAX} fields")]
     TooManyFields,
-    #[error("binary header: {what} of {length} bytes, where {left} bytes are left")]
-    Length {
-        what: &'static str,
-        length: i64,
-        left: usize,
-    },
+    #[error("binary header: {0}")]
+    Length(#[from] LengthError),
     #[error("binary header: {0} bytes behind the end")]
     TrailingBytes(usize),
 }
