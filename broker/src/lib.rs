@@ -8,6 +8,7 @@
 //! - [`control`], [`registration`]: what the node does beside its shards: groups, topics over shards, name servers.
 //! - [`handler`]: one file a request kind; every protocol translates to these.
 //! - [`runtime`]: executors, ports, mailboxes.
+//! - [`delay`]: messages that are delivered later.
 //! - [`session`]: connections and the protocols on them.
 //! - [`shard`]: what one shard owns, as its sessions and handlers see it.
 //! - [`state`]: what a shard's log says, and the decisions on it.
@@ -19,6 +20,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod delay;
 pub mod directory;
 pub mod doctor;
 pub mod handler;

@@ -15,6 +15,8 @@ pub struct ShardMetrics {
     pub health: Health,
     /// What the sessions count.
     pub sessions: SessionMetrics,
+    /// What became of messages to be delivered later.
+    pub delayed: DelayMetrics,
     /// Topics with a share here.
     pub topics: u64,
     /// Queues of this shard.
@@ -44,6 +46,20 @@ pub struct SessionMetrics {
     pub in_flight_bytes: u64,
 }
 
+/// Messages to be delivered later.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DelayMetrics {
+    /// Stored to be delivered later.
+    pub parked: u64,
+    pub delivered: u64,
+    /// Dropped because their topic was deleted.
+    pub gone: u64,
+    /// Lost to damage.
+    pub lost: u64,
+    /// Waiting now.
+    pub waiting: u64,
+}
+
 impl Default for ShardMetrics {
     fn default() -> Self {
         Self {
@@ -55,6 +71,7 @@ impl Default for ShardMetrics {
                 warnings: Vec::new(),
             },
             sessions: SessionMetrics::default(),
+            delayed: DelayMetrics::default(),
             topics: 0,
             queues: 0,
         }

@@ -266,6 +266,8 @@ fn shard_plan(config: &Config, directory: &DataDir, seat: ShardSeat) -> ShardPla
     let superblock = directory.superblock();
     let settings = ShardSettings {
         retention_ms: i64::try_from(config.storage.retention_ms).ok(),
+        delay_levels: config.delay_levels(),
+        auto_create_groups: config.groups.auto_create,
         ..ShardSettings::new(
             &superblock.cluster,
             &superblock.node,

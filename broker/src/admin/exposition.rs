@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use ringmq_storage_engine::store::{Histogram, LogMode, StoreMetrics};
 
-use crate::metrics::{SessionMetrics, ShardMetrics};
+use crate::metrics::{DelayMetrics, SessionMetrics, ShardMetrics};
 
 /// What one shard answered; `None`: nothing in time.
 #[derive(Debug)]
@@ -175,11 +175,35 @@ const SESSION_GAUGES: &[(&str, &str, Read<SessionMetrics>)] = &[
     ),
 ];
 
+const DELAY_COUNTERS: &[(&str, &str, Read<DelayMetrics>)] = &[
+    (
+        "ringmq_delayed_parked",
+        "Messages stored to be delivered later",
+        |m| m.parked,
+    ),
+    ("ringmq_delayed_delivered", "Of those, delivered", |m| {
+        m.delivered
+    }),
+    (
+        "ringmq_delayed_gone",
+        "Of those, dropped because their topic was deleted",
+        |m| m.gone,
+    ),
+    ("ringmq_delayed_lost", "Of those, lost to damage", |m| {
+        m.lost
+    }),
+];
+
 const SHARD_GAUGES: &[(&str, &str, Read<ShardMetrics>)] = &[
     ("ringmq_topics", "Topics with a share at the shard", |m| {
         m.topics
     }),
     ("ringmq_queues", "Queues of the shard", |m| m.queues),
+    (
+        "ringmq_delayed_waiting",
+        "Messages that wait to be delivered",
+        |m| m.delayed.waiting,
+    ),
     (
         "ringmq_log_appended_position",
         "End of what entered the log",
@@ -253,6 +277,9 @@ impl Collector for Scrape {
         }
         for (name, help, read) in SESSION_COUNTERS {
             self.counter(&mut encoder, name, help, |m| read(&m.sessions))?;
+        }
+        for (name, help, read) in DELAY_COUNTERS {
+            self.counter(&mut encoder, name, help, |m| read(&m.delayed))?;
         }
         for (name, help, read) in STORE_GAUGES {
             self.gauge(&mut encoder, name, help, |m| read(&m.store))?;

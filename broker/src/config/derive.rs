@@ -1,6 +1,7 @@
 //! Settings in the form that the parts of the broker take.
 
 use super::keys::Config;
+use crate::delay::DelayLevels;
 use crate::directory::DirectoryLimits;
 use crate::limits::Limits;
 use ringmq_storage_engine::store::StoreOptions;
@@ -37,6 +38,11 @@ impl Config {
             snapshot_every_bytes: storage.snapshot_every_bytes,
             ..StoreOptions::default()
         }
+    }
+
+    /// Delays by level; checked when the configuration was loaded.
+    pub fn delay_levels(&self) -> DelayLevels {
+        DelayLevels::parse(&self.topics.delay_levels).unwrap_or_default()
     }
 
     /// Bounds of group membership.

@@ -117,6 +117,9 @@ section! {
         auto_create_queues: u32 = 8, "queues", 1 ..= 65536;
         /// Largest message, unless the topic has its own limit. Clients are told at connect.
         message_bytes_max: u32 = 4_194_304, "bytes", 1024 ..= 15_728_640;
+        /// Delays that RocketMQ clients choose by level, from level 1 on; units s, m, h, d. RocketMQ's `messageDelayLevel`.
+        /// Messages that wait already keep their time.
+        delay_levels: String = crate::delay::levels::DEFAULT.to_owned(), "";
     }
 }
 
@@ -161,6 +164,8 @@ section! {
 section! {
     /// Consumer groups.
     GroupSettings, "groups." {
+        /// Whether a group that RocketMQ clients name, and nobody made, comes into being. Off: groups are made by tools.
+        auto_create: bool = true, "";
         /// Members of all groups of the node.
         members_max: u32 = 20_000, "members", 16 ..= 1_000_000;
         /// Members of one group.

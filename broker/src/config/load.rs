@@ -1,5 +1,6 @@
 //! From the sources to a checked [`Config`].
 
+use crate::delay::DelayLevels;
 use std::path::PathBuf;
 
 use ringmq_wire::limits::is_valid_node_name;
@@ -247,6 +248,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
                 node.shards
             ),
         );
+    }
+    if let Err(problem) = DelayLevels::parse(&config.topics.delay_levels) {
+        return invalid("topics.delay_levels", problem);
     }
     let storage = &config.storage;
     if !(storage.disk_early_percent <= storage.disk_forced_percent

@@ -6,6 +6,7 @@
 //!
 //! A new kind: add its file, and its row in `dispatch.rs`.
 
+pub mod automatic;
 mod dispatch;
 pub mod fetch;
 mod filter;

@@ -12,11 +12,14 @@ use ringmq_wire::native::schema::TopicRecordT;
 const REMOVED_MAX: usize = 4096;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ShareTable {
     version: u64,
     loaded: bool,
-    writable: bool,
+    /// The node wants the shard to be written to.
+    open: bool,
+    /// The shard's log takes messages.
+    able: bool,
     shares: BTreeMap<String, (u64, TopicRecordT)>,
     by_version: BTreeMap<u64, String>,
     removed: BTreeMap<String, u64>,
@@ -39,6 +42,21 @@ pub struct ShareChanges {
     pub removed: Vec<String>,
 }
 
+impl Default for ShareTable {
+    fn default() -> Self {
+        Self {
+            version: 0,
+            loaded: false,
+            open: false,
+            able: true,
+            shares: BTreeMap::new(),
+            by_version: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            forgotten: 0,
+        }
+    }
+}
+
 impl ShareTable {
     /// The last change; 0 until the shard has loaded its topics.
     pub fn version(&self) -> u64 {
@@ -47,7 +65,7 @@ impl ShareTable {
 
     /// Whether the shard accepts messages.
     pub fn writable(&self) -> bool {
-        self.writable
+        self.open && self.able
     }
 
     /// The shares that are there.
@@ -101,8 +119,21 @@ impl ShareTable {
 
     /// Gives or withdraws write permission.
     pub fn set_writable(&mut self, writable: bool) {
-        if self.writable != writable {
-            self.writable = writable;
+        let before = self.writable();
+        self.open = writable;
+        self.note_writable(before);
+    }
+
+    /// Whether the shard's log takes messages; returns whether that is a change.
+    pub fn set_able(&mut self, able: bool) -> bool {
+        let before = self.writable();
+        let changed = std::mem::replace(&mut self.able, able) != able;
+        self.note_writable(before);
+        changed
+    }
+
+    fn note_writable(&mut self, before: bool) {
+        if self.writable() != before {
             // A version of its own, without a name: even an empty table is worth registering.
             self.version += 1;
         }
@@ -119,7 +150,7 @@ impl ShareTable {
         let mut changes = ShareChanges {
             base_version,
             version: self.version,
-            writable: self.writable,
+            writable: self.writable(),
             shares: Vec::new(),
             removed: Vec::new(),
         };
@@ -224,6 +255,21 @@ mod tests {
         let changes = table.changes(0, 10).expect("loaded");
         assert!(changes.writable);
         assert_eq!(changes.shares.len(), 1);
+    }
+
+    #[test]
+    fn a_shard_is_written_to_if_the_node_wants_it_and_its_log_can() {
+        let mut table = ShareTable::default();
+        table.loaded();
+        let mut receiver = Receiver::default();
+        for (open, able) in [(true, false), (false, false), (false, true), (true, true)] {
+            table.set_writable(open);
+            table.set_able(able);
+            receiver.catch_up(&table, 10);
+            assert_eq!(receiver.writable, open && able);
+        }
+        assert!(!table.set_able(true), "no change");
+        assert_eq!(table.changes(receiver.version, 10), None);
     }
 
     #[test]

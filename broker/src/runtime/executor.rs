@@ -4,8 +4,9 @@ use super::condition::{Board, Condition};
 use super::listener::Listener;
 use super::pulse::{self, Pulse};
 use super::{ShardPlan, mailbox};
+use crate::delay;
 use crate::node::{NodeHandle, ShardCommand};
-use crate::shard::{Shard, trim};
+use crate::shard::{Shard, routes, trim};
 use crate::state::ShardState;
 use ringmq_storage_engine::disk::glommio::GlommioDisk;
 use ringmq_storage_engine::runtime::glommio::GlommioRuntime;
@@ -94,6 +95,8 @@ async fn serve(open: OpenShard, board: Board, position: usize) {
     let watching = watch(open.shard.clone(), board.clone(), position);
     glommio::spawn_local(watching).detach();
     glommio::spawn_local(trim::run(open.shard.clone())).detach();
+    glommio::spawn_local(delay::run(open.shard.clone())).detach();
+    glommio::spawn_local(routes::run(open.shard.clone())).detach();
     mailbox::run(open.shard, open.listener, open.commands).await;
     board.set(position, Condition::Stopped);
 }

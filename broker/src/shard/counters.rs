@@ -17,6 +17,14 @@ pub struct Counters {
     pub produced_bytes: Cell<u64>,
     pub fetched_messages: Cell<u64>,
     pub fetched_bytes: Cell<u64>,
+    /// Messages stored to be delivered later.
+    pub delayed_parked: Cell<u64>,
+    /// Of those, delivered.
+    pub delayed_delivered: Cell<u64>,
+    /// Of those, dropped because their topic was deleted.
+    pub delayed_gone: Cell<u64>,
+    /// Of those, lost to damage.
+    pub delayed_lost: Cell<u64>,
     /// The minute of the last log line about a refused connection, and how many there were in it.
     refused_lines: Cell<(u64, u32)>,
     /// Panics caught at the boundary of a session; each is a defect.

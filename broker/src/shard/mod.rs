@@ -5,11 +5,13 @@
 
 pub mod counters;
 pub mod fetch;
+pub mod routes;
 mod status;
 pub mod trim;
 
 pub use counters::Counters;
 
+use crate::delay::{self, Bell, DelayLevels};
 use crate::limits::Limits;
 use crate::node::NodeHandle;
 use crate::session::budget::Budget;
@@ -17,7 +19,7 @@ use crate::state::ShardState;
 use crate::state::leases::Deadlines;
 use fetch::FetchRegistry;
 use ringmq_storage_engine::disk::Disk;
-use ringmq_storage_engine::position::{QueueHandle, QueueOffset};
+use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::store::Store;
 use std::cell::{Cell, RefCell};
@@ -36,6 +38,10 @@ pub struct ShardSettings {
     pub name: String,
     /// The broker's own retention; a topic's may only be shorter. `None`: by space alone.
     pub retention_ms: Option<i64>,
+    /// How long messages may be told to wait.
+    pub delay_levels: DelayLevels,
+    /// Whether a group that RocketMQ clients name, and nobody made, comes into being.
+    pub auto_create_groups: bool,
     pub limits: Limits,
 }
 
@@ -50,6 +56,8 @@ struct Inner<D: Disk, R: Runtime> {
     runtime: R,
     node: NodeHandle,
     fetch: Rc<RefCell<FetchRegistry>>,
+    /// Rung when messages are parked.
+    delay_bell: Rc<Bell>,
     leases: RefCell<Deadlines>,
     /// Bytes of requests that are read and not answered.
     received: Budget,
@@ -77,6 +85,8 @@ impl ShardSettings {
             index,
             name: crate::node::shard_name(index, node),
             retention_ms: None,
+            delay_levels: DelayLevels::default(),
+            auto_create_groups: true,
             limits,
         }
     }
@@ -92,10 +102,16 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
     ) -> Self {
         let limits = settings.limits;
         let fetch = Rc::new(RefCell::new(FetchRegistry::new(limits.fetch_slots_max)));
-        let registry = Rc::clone(&fetch);
+        let delay_bell = Rc::new(Bell::default());
+        let (registry, bell) = (Rc::clone(&fetch), Rc::clone(&delay_bell));
         store.on_visible(Rc::new(move |queues: &[QueueHandle]| {
             registry.borrow_mut().wake(queues);
+            bell.gained(queues);
         }));
+        if store.with_state(delay::waiting) > 0 {
+            // Until the delivery task knows what it needs, all of it.
+            store.keep_from(Some(Position(0)));
+        }
         let now = runtime.now();
         Self {
             inner: Rc::new(Inner {
@@ -104,6 +120,7 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
                 runtime,
                 node,
                 fetch,
+                delay_bell,
                 leases: RefCell::new(Deadlines::new(now)),
                 received: Budget::new(limits.shard_bytes_max / 2),
                 unsent: Budget::new(limits.shard_bytes_max / 2),
@@ -160,6 +177,11 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
         use_it(&mut self.inner.fetch.borrow_mut())
     }
 
+    /// Tells the delivery task that there is something to look at.
+    pub fn delay_bell(&self) -> &Bell {
+        &self.inner.delay_bell
+    }
+
     /// These queues are gone: their readers are told so. To be called when a topic was removed.
     pub fn queues_removed(&self, queues: &[QueueHandle]) {
         self.with_fetch(|fetch| fetch.wake(queues));
@@ -201,5 +223,6 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
 
     pub fn set_stopping(&self) {
         self.inner.stopping.set(true);
+        self.inner.delay_bell.ring();
     }
 }

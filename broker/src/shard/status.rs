@@ -1,7 +1,8 @@
 //! What a shard tells of itself.
 
 use super::Shard;
-use crate::metrics::{SessionMetrics, ShardMetrics};
+use crate::delay;
+use crate::metrics::{DelayMetrics, SessionMetrics, ShardMetrics};
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::native::schema::ShardStatusResponseT;
@@ -23,12 +24,20 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
             connections_refused: counters.connections_refused.get(),
             in_flight_bytes: in_flight as u64,
         };
+        let delayed = DelayMetrics {
+            parked: counters.delayed_parked.get(),
+            delivered: counters.delayed_delivered.get(),
+            gone: counters.delayed_gone.get(),
+            lost: counters.delayed_lost.get(),
+            waiting: self.with_state(delay::waiting),
+        };
         let (topics, queues) = self.topics_and_queues();
         ShardMetrics {
             store: self.store().metrics(),
             frontiers: self.store().frontiers(),
             health: self.store().health(),
             sessions,
+            delayed,
             topics,
             queues,
         }

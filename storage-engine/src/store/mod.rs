@@ -179,6 +179,11 @@ impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
             .await
     }
 
+    /// Whether messages are taken now: neither failed, nor damaged, nor full, nor being stopped.
+    pub fn is_writable(&self) -> bool {
+        self.inner.mode() == LogMode::Serving
+    }
+
     /// How the store is.
     pub fn health(&self) -> Health {
         self.inner.health()
