@@ -5,7 +5,10 @@
 //! - A group's version changes exactly when its members or their subscriptions change, never by a heartbeat, and never
 //!   repeats, not even after a restart (it starts at the wall clock in microseconds).
 //! - A group without members is not there, and bounds on groups, members and subscriptions hold always.
+//! - A group has members of one protocol: native ones here, those of RocketMQ's in [`clients`]. Who comes later is
+//!   refused with a message that names one of the others.
 
+pub mod clients;
 mod view;
 
 use std::collections::BTreeMap;
@@ -18,6 +21,7 @@ use ringmq_wire::native::schema::{GroupMemberT, SubscriptionT};
 pub use view::{DirectorySnapshot, GroupView, MemberView};
 
 use crate::node::{ControlError, Join};
+use clients::{ClientLimits, Clients, Heartbeat};
 
 /// Bounds of the directory.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,8 @@ pub struct DirectoryLimits {
     /// Bounds of what a member may ask for.
     pub session_timeout_ms_min: u32,
     pub session_timeout_ms_max: u32,
+    /// Of RocketMQ's clients.
+    pub clients: ClientLimits,
 }
 
 impl Default for DirectoryLimits {
@@ -41,6 +47,7 @@ impl Default for DirectoryLimits {
             subscriptions_max: 4_096,
             session_timeout_ms_min: 1_000,
             session_timeout_ms_max: 300_000,
+            clients: ClientLimits::default(),
         }
     }
 }
@@ -52,6 +59,7 @@ pub struct Directory {
     version: u64,
     members: usize,
     groups: BTreeMap<String, Group>,
+    clients: Clients,
     /// Copies of groups that did not change are shared with the last snapshot.
     published: BTreeMap<String, Arc<GroupView>>,
 }
@@ -82,11 +90,13 @@ pub struct Now {
 impl Directory {
     /// An empty directory whose versions start above all of earlier runs.
     pub fn new(limits: DirectoryLimits, now: Now) -> Self {
+        let version = u64::try_from(now.wall_ms).unwrap_or(0) * 1000;
         Self {
             limits,
-            version: u64::try_from(now.wall_ms).unwrap_or(0) * 1000,
+            version,
             members: 0,
             groups: BTreeMap::new(),
+            clients: Clients::new(limits.clients, version, now),
             published: BTreeMap::new(),
         }
     }
@@ -193,7 +203,35 @@ impl Directory {
             views.insert(name.clone(), view);
         }
         self.published.clone_from(&views);
-        Arc::new(DirectorySnapshot::new(views))
+        Arc::new(DirectorySnapshot::new(views, self.clients.snapshot()))
+    }
+
+    /// Puts a RocketMQ client's heartbeat into effect, without the groups that have native members. As
+    /// [`Clients::register`].
+    pub fn register(&mut self, now: Now, beat: Heartbeat) -> (bool, Result<(), ControlError>) {
+        let mut beat = beat;
+        let mut refused = Ok(());
+        beat.consumers.retain(|consumer| {
+            let native = self.groups.get(&consumer.group);
+            let Some(member) = native.and_then(|group| group.members.values().next()) else {
+                return true;
+            };
+            refused = Err(ControlError::new(
+                ErrorCode::GroupOfOtherProtocol,
+                format!(
+                    "group {} has members of the native protocol ({} at {}); RocketMQ clients may join when they have left, or under another group name",
+                    consumer.group, member.view.member, member.view.client_address
+                ),
+            ));
+            false
+        });
+        let (changed, registered) = self.clients.register(now, beat);
+        (changed, refused.and(registered))
+    }
+
+    /// RocketMQ's clients. To register one, use [`Self::register`].
+    pub fn clients(&mut self) -> &mut Clients {
+        &mut self.clients
     }
 
     /// Version and members of a group with their last heartbeats, sorted by name.
@@ -236,6 +274,15 @@ impl Directory {
             return refuse(
                 ErrorCode::InvalidName,
                 format!("not a valid topic name: {topic:?}"),
+            );
+        }
+        if let Some(client) = self.clients.any_consumer(&join.group) {
+            return refuse(
+                ErrorCode::GroupOfOtherProtocol,
+                format!(
+                    "group {} has members of the RocketMQ protocol ({} at {}); native ones may join when they have left, or under another group name",
+                    join.group, client.client_id, client.address
+                ),
             );
         }
         let group = self.groups.get(&join.group);

@@ -159,3 +159,48 @@ fn the_bounds_hold_and_a_member_inside_them_can_still_refresh() {
         Err(ErrorCode::InvalidName)
     );
 }
+
+#[test]
+fn members_of_the_two_protocols_exclude_each_other() {
+    let mut directory = Directory::new(DirectoryLimits::default(), now(0));
+    let beat = |group: &str, number| {
+        let connection = clients::ConnectionId { shard: 0, number };
+        clients::tests::consumer(connection, "10.0.0.1@7", group, &["t"])
+    };
+    directory
+        .join(now(0), join("native", "m1", &["t"]))
+        .expect("joins");
+    let (changed, refused) = directory.register(now(0), beat("native", 1));
+    let refused = refused.expect_err("native members are there");
+    assert!(!changed);
+    assert_eq!(refused.code, ErrorCode::GroupOfOtherProtocol);
+    assert!(refused.message.contains("m1"), "{}", refused.message);
+
+    assert_eq!(
+        directory.register(now(0), beat("foreign", 1)),
+        (true, Ok(()))
+    );
+    let refused = directory.join(now(0), join("foreign", "m1", &["t"]));
+    let refused = refused.expect_err("a RocketMQ client is there");
+    assert_eq!(refused.code, ErrorCode::GroupOfOtherProtocol);
+    assert!(
+        refused.message.contains("10.0.0.1@7"),
+        "{}",
+        refused.message
+    );
+
+    let id = clients::ConnectionId {
+        shard: 0,
+        number: 1,
+    };
+    directory.clients().closed(now(1), id);
+    assert_eq!(
+        directory.join(now(1), join("foreign", "m1", &["t"])),
+        Ok(true)
+    );
+    directory.leave("native", "m1");
+    assert_eq!(
+        directory.register(now(1), beat("native", 1)),
+        (true, Ok(()))
+    );
+}

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::clients::ClientsView;
 use ringmq_wire::native::schema::{GroupMemberT, SubscriptionT};
 
-/// All groups at one moment.
+/// All groups at one moment. Native ones, but for [`Self::clients`].
 #[derive(Debug, Default)]
 pub struct DirectorySnapshot {
     groups: BTreeMap<String, Arc<GroupView>>,
+    clients: ClientsView,
 }
 
 /// One group at one moment.
@@ -29,8 +31,12 @@ pub struct MemberView {
 }
 
 impl DirectorySnapshot {
-    pub(super) fn new(groups: BTreeMap<String, Arc<GroupView>>) -> Self {
-        Self { groups }
+    pub(super) fn new(groups: BTreeMap<String, Arc<GroupView>>, clients: ClientsView) -> Self {
+        Self { groups, clients }
+    }
+    /// The clients that speak RocketMQ's protocol.
+    pub fn clients(&self) -> &ClientsView {
+        &self.clients
     }
     /// One group; one without members is not there.
     pub fn group(&self, group: &str) -> Option<&Arc<GroupView>> {

@@ -1,0 +1,100 @@
+//! What a heartbeat says, in the directory's own terms: checked names, no JSON.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// A connection within the node: a shard's connections are numbered, never anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// Index of the shard.
+    pub shard: usize,
+    pub number: u64,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.shard, self.number)
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// `ip@instance`; two processes may share one.
+    pub client_id: Box<str>,
+    pub address: SocketAddr,
+    /// Its number on the wire.
+    pub language: u8,
+    /// Ordinal of the client's version.
+    pub version: i32,
+}
+
+/// How a group consumes; the last heartbeat of any member decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsumerSettings {
+    pub consume_type: ConsumeType,
+    pub message_model: MessageModel,
+    pub consume_from_where: ConsumeFromWhere,
+    /// Whether members are told of changes; a setting of the group, not of its clients.
+    pub notify: bool,
+}
+
+/// What a group wants of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    pub topic: Box<str>,
+    /// `*`, tags joined by `||`, or an SQL expression.
+    pub sub_string: Box<str>,
+    /// `TAG` or `SQL92`.
+    pub expression_type: Box<str>,
+    /// Raised by the client with each change.
+    pub sub_version: i64,
+    pub class_filter_mode: bool,
+    /// The tags of `sub_string`.
+    pub tags: Vec<Box<str>>,
+    /// Their codes, as the broker computes them.
+    pub codes: Vec<i32>,
+}
+
+/// One consumer group of a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerBeat {
+    pub group: String,
+    pub settings: ConsumerSettings,
+    /// `None`: as sent before.
+    pub subscriptions: Option<Vec<Subscription>>,
+    /// Names the content of the last whole heartbeat; 0 if the client does not use it.
+    pub fingerprint: i32,
+}
+
+/// A whole heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub connection: ConnectionId,
+    pub client: ClientInfo,
+    pub consumers: Vec<ConsumerBeat>,
+    pub producers: Vec<String>,
+}
+
+/// Whether members ask for messages or the library does it for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsumeType {
+    Actively,
+    Passively,
+    Pop,
+}
+
+/// Whether members share messages or each gets all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageModel {
+    Broadcasting,
+    Clustering,
+}
+
+/// Where a new group starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsumeFromWhere {
+    LastOffset,
+    FirstOffset,
+    Timestamp,
+}
