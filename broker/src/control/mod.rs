@@ -3,6 +3,7 @@
 //! Runs on the admin thread. Shards reach it through one bounded mailbox and never wait for it on the way of a
 //! message. What takes time (topics, name servers) runs as tasks beside it, bounded in number.
 
+mod clients;
 mod topics;
 
 use std::sync::Arc;
@@ -61,6 +62,7 @@ impl Control {
                     Err(_) => return,
                 },
                 _ = expiry.tick() => self.expire(),
+                () = clients::until(self.next_notice()) => self.tell(),
             }
         }
     }
@@ -70,6 +72,7 @@ impl Control {
         let mut changed = false;
         let mut joined = Vec::new();
         let mut left = Vec::new();
+        let mut registered = Vec::new();
         let more = std::iter::from_fn(|| commands.try_recv().ok()).take(BATCH_MAX);
         for command in std::iter::once(first).chain(more) {
             match command {
@@ -95,6 +98,42 @@ impl Control {
                 }
                 ControlCommand::Members { group, reply } => {
                     reply.send(self.directory.members(&group));
+                }
+                ControlCommand::ClientRegister { beat, reply } => {
+                    let (new, result) = self.directory.register(now(self.started), beat);
+                    changed |= new;
+                    registered.push((result, reply));
+                }
+                ControlCommand::ClientBeat {
+                    connection,
+                    consumers,
+                    producers,
+                } => {
+                    let now = now(self.started);
+                    let clients = self.directory.clients();
+                    clients.beat(now, connection, &consumers, &producers);
+                }
+                ControlCommand::ClientUnregister {
+                    connection,
+                    consumer_group,
+                    producer_group,
+                    reply,
+                } => {
+                    let (consumers, producers) = (&consumer_group, &producer_group);
+                    changed |= self.directory.clients().unregister(
+                        now(self.started),
+                        connection,
+                        consumers.as_deref(),
+                        producers.as_deref(),
+                    );
+                    left.push(reply);
+                }
+                ControlCommand::ClientClosed { connection } => {
+                    let now = now(self.started);
+                    changed |= self.directory.clients().closed(now, connection);
+                }
+                ControlCommand::Producers { reply } => {
+                    reply.send(self.directory.clients().producers());
                 }
                 ControlCommand::CreateTopic { topic, reply } => {
                     let topics = self.topics.clone();
@@ -122,6 +161,9 @@ impl Control {
         for reply in left {
             reply.send(());
         }
+        for (result, reply) in registered {
+            reply.send(result);
+        }
     }
 
     fn join(&mut self, join: Join) -> Result<bool, ControlError> {
@@ -143,8 +185,10 @@ impl Control {
     }
 
     fn expire(&mut self) {
-        let gone = self.directory.expire(now(self.started));
-        if gone.is_empty() {
+        let now = now(self.started);
+        let gone = self.directory.expire(now);
+        let clients_gone = self.directory.clients().expire(now);
+        if gone.is_empty() && clients_gone == 0 {
             return;
         }
         self.node.publish(self.directory.snapshot());

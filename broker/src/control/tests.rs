@@ -1,11 +1,23 @@
 use super::*;
+use crate::directory::clients::{ConnectionId, Heartbeat};
 use crate::node::{NodeIdentity, ShardCommand, ShardLink, shard_name};
 use crate::registration::Registration;
 use ringmq_wire::codes::ErrorCode;
 use ringmq_wire::native::schema::{TopicCreateResponseT, TopicRecordT};
+use std::collections::BTreeSet;
+
+/// What a shard was told of a group, and for which of its connections.
+type Notice = (usize, String, Vec<u64>);
 
 /// A node whose shards answer as real ones do, without a log.
 async fn node(shards: usize) -> (NodeHandle, Registration) {
+    let (node, registration, _) = listened_node(shards).await;
+    (node, registration)
+}
+
+/// The same, and what its shards are told.
+async fn listened_node(shards: usize) -> (NodeHandle, Registration, flume::Receiver<Notice>) {
+    let (told, notices) = flume::unbounded();
     let mut links = Vec::new();
     let mut mailboxes = Vec::new();
     for index in 0..shards {
@@ -27,11 +39,17 @@ async fn node(shards: usize) -> (NodeHandle, Registration) {
     };
     let (node, commands) = NodeHandle::new(identity, links);
     for (index, mailbox) in mailboxes.into_iter().enumerate() {
-        let node = node.clone();
+        let (node, told) = (node.clone(), told.clone());
         tokio::spawn(async move {
             while let Ok(command) = mailbox.recv_async().await {
-                if let ShardCommand::TopicCreateShare { topic, reply } = command {
-                    reply.send(create_share(&node, index, topic));
+                match command {
+                    ShardCommand::TopicCreateShare { topic, reply } => {
+                        reply.send(create_share(&node, index, topic));
+                    }
+                    ShardCommand::ConsumersChanged { group, connections } => {
+                        let _ = told.send((index, group.to_string(), connections));
+                    }
+                    _ => {}
                 }
             }
         });
@@ -43,7 +61,7 @@ async fn node(shards: usize) -> (NodeHandle, Registration) {
         DirectoryLimits::default(),
     );
     tokio::spawn(control.run(commands));
-    (node, registration)
+    (node, registration, notices)
 }
 
 fn create_share(
@@ -179,4 +197,67 @@ async fn silent_members_leave_by_themselves() {
     }
     let version = node.heartbeat("g", "alive").expect("room");
     assert!(version > Some(first), "the change is seen by who stays");
+}
+
+fn beat(shard: usize, number: u64, client_id: &str) -> Heartbeat {
+    let connection = ConnectionId { shard, number };
+    crate::directory::clients::tests::consumer(connection, client_id, "g", &["t"])
+}
+
+#[tokio::test]
+async fn clients_are_visible_when_answered_and_told_once_of_changes_that_come_together() {
+    let (node, _registration, notices) = listened_node(2).await;
+    for (shard, number, client_id) in [(0, 1, "a"), (1, 1, "a"), (1, 2, "b"), (0, 3, "c")] {
+        let registered = node.register_client(beat(shard, number, client_id)).await;
+        registered.expect("registers");
+        let directory = node.directory();
+        let group = directory.clients().consumers("g").expect("there");
+        assert!(!group.of_client(client_id).is_empty());
+    }
+    // Who is told, until everybody was: the machine may be too slow for one notice.
+    let told = async |clients: &[u64]| {
+        let mut told = BTreeSet::new();
+        while !clients.iter().all(|client| told.contains(client)) {
+            let (_, group, numbers) = notices.recv_async().await.expect("told");
+            assert_eq!(group, "g");
+            told.extend(numbers);
+        }
+    };
+    told(&[1, 2, 3]).await;
+    let closed = ConnectionId {
+        shard: 1,
+        number: 2,
+    };
+    node.client_closed(closed).await;
+    told(&[1, 3]).await;
+    let directory = node.directory();
+    let group = directory.clients().consumers("g").expect("there");
+    assert!(group.of_client("b").is_empty());
+    let left = ConnectionId {
+        shard: 0,
+        number: 3,
+    };
+    let leaving = node.unregister_client(left, Some("g".to_owned()), None);
+    leaving.await.expect("leaves");
+    let directory = node.directory();
+    let group = directory.clients().consumers("g").expect("there");
+    assert!(group.of_client("c").is_empty());
+}
+
+#[tokio::test]
+async fn a_group_of_one_protocol_refuses_members_of_the_other() {
+    let (node, _registration) = node(1).await;
+    node.join(join("m", 60_000)).await.expect("joins");
+    let refused = node.register_client(beat(0, 1, "a")).await;
+    let refused = refused.expect_err("native members are there");
+    assert_eq!(refused.code, ErrorCode::GroupOfOtherProtocol);
+    node.leave("g", "m").await.expect("leaves");
+    node.register_client(beat(0, 1, "a"))
+        .await
+        .expect("free now");
+    let refused = node
+        .join(join("m", 60_000))
+        .await
+        .expect_err("RocketMQ members");
+    assert_eq!(refused.code, ErrorCode::GroupOfOtherProtocol);
 }

@@ -1,11 +1,16 @@
 //! What goes through the mailboxes between shards and the control plane.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use ringmq_wire::codes::ErrorCode;
 use ringmq_wire::native::schema::{
     GroupJoinResponseT, GroupMemberT, ShardStatusResponseT, SubscriptionT, TopicCreateResponseT,
     TopicRecordT,
 };
+use ringmq_wire::remoting::Command;
 
+use crate::directory::clients::{ConnectionId, Heartbeat, ProducerListing};
 use crate::metrics::ShardMetrics;
 
 /// Where one answer goes. The asker may have given up; that is no error of the answerer.
@@ -57,6 +62,22 @@ impl ControlError {
     }
 }
 
+/// Why a client did not answer a request of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The connection is closed, or closed before the answer came.
+    #[error("the client's connection is closed")]
+    Closed,
+    #[error("the client did not answer in time")]
+    TimedOut,
+    /// Too many requests to that client are unanswered, or its shard has too much to do.
+    #[error("too many requests to this client are unanswered; try again later")]
+    Busy,
+}
+
+/// A client's answer: its header and its body.
+pub type ClientAnswer = Result<(Command, Vec<u8>), CallError>;
+
 /// What a shard is asked from outside its executor. Handled in order by one task of the shard, which spawns what
 /// takes time; every reply may be dropped when the shard stops.
 #[derive(Debug)]
@@ -71,6 +92,18 @@ pub enum ShardCommand {
     Metrics { reply: Reply<Box<ShardMetrics>> },
     /// What `ShardStatus` answers.
     Status { reply: Reply<ShardStatusResponseT> },
+    /// Send a request to the client of one of the shard's connections; without a reply, one that is not answered.
+    CallClient {
+        connection: u64,
+        command: Command,
+        body: Vec<u8>,
+        reply: Option<(Duration, Reply<ClientAnswer>)>,
+    },
+    /// Tell these of the shard's connections that the members of a consumer group changed.
+    ConsumersChanged {
+        group: Arc<str>,
+        connections: Vec<u64>,
+    },
     /// From now on refuse (false) or accept new messages; reads go on.
     SetWritable(bool),
     /// Stop accepting, answer what is under way, flush, write a snapshot, answer, and end the executor.
@@ -108,6 +141,32 @@ pub enum ControlCommand {
     Members {
         group: String,
         reply: Reply<(u64, Vec<GroupMemberT>)>,
+    },
+    /// A RocketMQ client's heartbeat that says something new; answered when all shards can see it.
+    ClientRegister {
+        beat: Heartbeat,
+        reply: Reply<Result<(), ControlError>>,
+    },
+    /// A RocketMQ client's heartbeat that says nothing new.
+    ClientBeat {
+        connection: ConnectionId,
+        consumers: Vec<Arc<str>>,
+        producers: Vec<Arc<str>>,
+    },
+    /// A RocketMQ client leaves one group of each kind that is given.
+    ClientUnregister {
+        connection: ConnectionId,
+        consumer_group: Option<String>,
+        producer_group: Option<String>,
+        reply: Reply<()>,
+    },
+    /// The connection of a RocketMQ client is gone.
+    ClientClosed {
+        connection: ConnectionId,
+    },
+    /// List the connections of RocketMQ producers with their last heartbeats.
+    Producers {
+        reply: Reply<Vec<ProducerListing>>,
     },
     CreateTopic {
         topic: TopicRecordT,

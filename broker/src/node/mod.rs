@@ -7,6 +7,7 @@
 //!   table entry, never across an await, and are not on the path of messages.
 //! - Everything behind a lock here is small and changes rarely: group membership and the topics of a shard.
 
+mod clients;
 mod command;
 mod shares;
 
@@ -20,7 +21,9 @@ use ringmq_wire::native::schema::{
     GroupJoinResponseT, GroupMemberT, SubscriptionT, TopicCreateResponseT, TopicRecordT,
 };
 
-pub use command::{ControlCommand, ControlError, Join, Reply, ShardCommand, reply};
+pub use command::{
+    CallError, ClientAnswer, ControlCommand, ControlError, Join, Reply, ShardCommand, reply,
+};
 pub use shares::{ShareChanges, ShareTable};
 
 use crate::directory::{DirectorySnapshot, GroupView};

@@ -2,10 +2,11 @@
 
 use super::listener::Listener;
 use crate::handler::{Refusal, topic_create};
-use crate::node::{ControlError, ShardCommand};
+use crate::node::{CallError, ClientAnswer, ControlError, Reply, ShardCommand};
 use crate::shard::Shard;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
+use ringmq_wire::remoting::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +32,15 @@ pub async fn run<D: Disk, R: Runtime>(
             }
             ShardCommand::Metrics { reply } => reply.send(Box::new(shard.metrics())),
             ShardCommand::Status { reply } => reply.send(shard.status()),
+            ShardCommand::ConsumersChanged { group, connections } => {
+                shard.callers().consumers_changed(&group, &connections);
+            }
+            ShardCommand::CallClient {
+                connection,
+                command,
+                body,
+                reply,
+            } => call_client(&shard, connection, command, body, reply),
             ShardCommand::SetWritable(writable) => shard.set_writable(writable),
             ShardCommand::Stop { reply } => {
                 on_stopped = Some(reply);
@@ -50,6 +60,27 @@ pub async fn run<D: Disk, R: Runtime>(
     if let Some(reply) = on_stopped {
         reply.send(stopped.map_err(|error| error.to_string()));
     }
+}
+
+fn call_client<D: Disk, R: Runtime>(
+    shard: &Shard<D, R>,
+    connection: u64,
+    command: Command,
+    body: Vec<u8>,
+    reply: Option<(Duration, Reply<ClientAnswer>)>,
+) {
+    let Some((timeout, reply)) = reply else {
+        shard.notify_client(shard.connection_id(connection), command, body);
+        return;
+    };
+    let Some(channel) = shard.callers().find(connection) else {
+        reply.send(Err(CallError::Closed));
+        return;
+    };
+    let calling = channel.call(command, body, timeout);
+    shard
+        .runtime()
+        .spawn(async move { reply.send(calling.await) });
 }
 
 impl From<Refusal> for ControlError {

@@ -3,6 +3,7 @@
 //! Lives on one executor and never leaves it; a clone is a pointer. Interior borrows last for one call and never
 //! over an await, so whatever runs on the executor may call in at any time.
 
+pub mod callers;
 pub mod counters;
 pub mod fetch;
 pub mod routes;
@@ -17,6 +18,7 @@ use crate::node::NodeHandle;
 use crate::session::budget::Budget;
 use crate::state::ShardState;
 use crate::state::leases::Deadlines;
+use callers::Callers;
 use fetch::FetchRegistry;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
@@ -59,6 +61,7 @@ struct Inner<D: Disk, R: Runtime> {
     /// Rung when messages are parked.
     delay_bell: Rc<Bell>,
     leases: RefCell<Deadlines>,
+    callers: Callers,
     /// Bytes of requests that are read and not answered.
     received: Budget,
     /// Bytes of answers that are not sent, and what they pin.
@@ -122,6 +125,7 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
                 fetch,
                 delay_bell,
                 leases: RefCell::new(Deadlines::new(now)),
+                callers: Callers::default(),
                 received: Budget::new(limits.shard_bytes_max / 2),
                 unsent: Budget::new(limits.shard_bytes_max / 2),
                 counters: Counters::default(),
@@ -180,6 +184,11 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
     /// Tells the delivery task that there is something to look at.
     pub fn delay_bell(&self) -> &Bell {
         &self.inner.delay_bell
+    }
+
+    /// Connections of RocketMQ clients that registered.
+    pub fn callers(&self) -> &Callers {
+        &self.inner.callers
     }
 
     /// These queues are gone: their readers are told so. To be called when a topic was removed.

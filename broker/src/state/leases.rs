@@ -3,9 +3,13 @@
 //! The log decides who owns: a grant replaces the lease before it, and only the holder of the lease in the state
 //! may commit. Time decides only when somebody else *may* be granted the queue. Grants and releases are records;
 //! renewals are not, so deadlines live here, in memory, and after a restart each lease gets one full term.
+//!
+//! A queue lock of RocketMQ is a lease whose holder is the client. A native member renews all that it holds at once;
+//! a lock is renewed for itself, because a client that gave up one queue goes on renewing the others, and its one-way
+//! unlock may be lost.
 
 use super::limits::{LEASE_TERM_MS_DEFAULT, LEASE_TERM_MS_MAX, LEASE_TERM_MS_MIN};
-use super::{Lease, ShardState};
+use super::{Group, Lease, ShardState};
 use ringmq_storage_engine::position::{Position, QueueHandle};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +24,10 @@ pub struct Deadlines {
     len: usize,
     /// Sweep when `len` reaches this.
     sweep_at: usize,
+    /// Locks by lease id → last renewal.
+    locks: BTreeMap<Position, Duration>,
+    /// Sweep the locks when there are so many.
+    sweep_locks_at: usize,
 }
 
 const SWEEP_AT_MIN: usize = 64;
@@ -32,6 +40,8 @@ impl Deadlines {
             seen: BTreeMap::new(),
             len: 0,
             sweep_at: SWEEP_AT_MIN,
+            locks: BTreeMap::new(),
+            sweep_locks_at: SWEEP_AT_MIN,
         }
     }
 
@@ -63,6 +73,17 @@ impl Deadlines {
         self.len += 1;
     }
 
+    /// The lock with this lease id is renewed or granted now. Each lock needs a grant record of its own.
+    pub fn mark_lock(&mut self, lease: Position, now: Duration) {
+        if self.locks.len() >= self.sweep_locks_at {
+            // Without its renewal an old lock would count from the start of the shard, which is longer ago still.
+            let oldest = now.saturating_sub(Duration::from_millis(LEASE_TERM_MS_MAX.into()));
+            self.locks.retain(|_, &mut seen| seen >= oldest);
+            self.sweep_locks_at = (2 * self.locks.len()).max(SWEEP_AT_MIN);
+        }
+        self.locks.insert(lease, now);
+    }
+
     /// Forgets signs of life too old to keep any lease: without them the lease is expired just as well.
     fn sweep(&mut self, now: Duration) {
         let oldest = now.saturating_sub(Duration::from_millis(LEASE_TERM_MS_MAX.into()));
@@ -77,10 +98,8 @@ impl Deadlines {
 
     /// How long the lease still runs; zero: others may have the queue.
     pub fn remaining(&self, group: &str, lease: &Lease, now: Duration) -> Duration {
-        let seen = self
-            .seen
-            .get(group)
-            .and_then(|group| group.get(&*lease.member));
+        let lock = self.locks.get(&lease.id);
+        let seen = lock.or_else(|| self.seen.get(group)?.get(&*lease.member));
         let seen = seen.copied().unwrap_or(self.started_at);
         let term = Duration::from_millis(lease.term_ms.into());
         (seen + term).saturating_sub(now)
@@ -178,4 +197,11 @@ pub fn running<'a>(
     let lease = state.group_queue(group, handle)?.lease.as_ref()?;
     let remaining = deadlines.remaining(group, lease, now);
     (!remaining.is_zero()).then_some((lease, remaining))
+}
+
+/// Whether a member or client of the group holds any queue here now.
+pub fn any_running(state: &ShardState, deadlines: &Deadlines, group: &str, now: Duration) -> bool {
+    let queues = state.group(group).into_iter().flat_map(Group::queues);
+    let mut leases = queues.filter_map(|(_, queue)| queue.lease.as_ref());
+    leases.any(|lease| !deadlines.remaining(group, lease, now).is_zero())
 }

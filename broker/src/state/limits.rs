@@ -13,6 +13,8 @@ pub const LEASE_TERM_MS_MIN: u32 = 1_000;
 pub const LEASE_TERM_MS_MAX: u32 = 600_000;
 /// A lease request without a term gets this one.
 pub const LEASE_TERM_MS_DEFAULT: u32 = 30_000;
+/// Term of a RocketMQ client's queue lock; clients renew it every 20 s.
+pub const LOCK_TERM_MS: u32 = 60_000;
 /// Shortest retention that a topic may ask for.
 pub const RETENTION_MS_MIN: i64 = 1_000;
 /// Attributes of a topic.
@@ -73,5 +75,6 @@ impl StateLimits {
 }
 
 const _: () = assert!(LEASE_TERM_MS_MIN < LEASE_TERM_MS_DEFAULT);
+const _: () = assert!(LOCK_TERM_MS <= LEASE_TERM_MS_MAX);
 const _: () = assert!(LEASE_TERM_MS_DEFAULT < LEASE_TERM_MS_MAX);
 const _: () = assert!(ringmq_wire::limits::TOPIC_QUEUES_MAX as usize <= RECORD_ENTRIES_MAX);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use ringmq_wire::remoting::Language;
+
 /// A connection within the node: a shard's connections are numbered, never anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
@@ -23,8 +25,7 @@ pub struct ClientInfo {
     /// `ip@instance`; two processes may share one.
     pub client_id: Box<str>,
     pub address: SocketAddr,
-    /// Its number on the wire.
-    pub language: u8,
+    pub language: Language,
     /// Ordinal of the client's version.
     pub version: i32,
 }

@@ -20,12 +20,15 @@ mod view;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use heartbeat::{ClientInfo, ConnectionId, ConsumerBeat, Heartbeat, Subscription};
+pub use heartbeat::{
+    ClientInfo, ConnectionId, ConsumeFromWhere, ConsumeType, ConsumerBeat, ConsumerSettings,
+    Heartbeat, MessageModel, Subscription,
+};
 pub use notices::Notices;
 pub use view::{ClientsView, ConsumersView, Member};
 

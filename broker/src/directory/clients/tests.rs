@@ -26,7 +26,7 @@ pub(super) fn client(client_id: &str) -> ClientInfo {
     ClientInfo {
         client_id: client_id.into(),
         address: "127.0.0.1:4000".parse().expect("an address"),
-        language: 0,
+        language: ringmq_wire::remoting::Language::Java,
         version: 407,
     }
 }
@@ -44,7 +44,7 @@ pub(super) fn subscription(topic: &str, sub_version: i64) -> Subscription {
 }
 
 /// A heartbeat of a consumer of these topics.
-pub(in crate::directory) fn consumer(
+pub(crate) fn consumer(
     connection: ConnectionId,
     client_id: &str,
     group: &str,

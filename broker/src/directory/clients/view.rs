@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::heartbeat::{ClientInfo, ConnectionId, ConsumerSettings, Subscription};
 
+type ByName<T> = Arc<BTreeMap<Arc<str>, Arc<T>>>;
+
 /// All remoting clients of the node at one moment. A clone copies three pointers.
 #[derive(Debug, Clone, Default)]
 pub struct ClientsView {
-    consumers: Arc<BTreeMap<Arc<str>, Arc<ConsumersView>>>,
-    producers: Arc<BTreeMap<Arc<str>, Arc<[Arc<Member>]>>>,
-    connections: Arc<BTreeMap<Arc<str>, Arc<[ConnectionId]>>>,
+    consumers: ByName<ConsumersView>,
+    producers: ByName<[Arc<Member>]>,
+    connections: ByName<[ConnectionId]>,
 }
 
 /// A consumer group at one moment.

@@ -6,6 +6,7 @@
 mod codec;
 mod golden;
 mod lease_model;
+mod locks;
 mod offsets;
 mod produce;
 mod produce_model;
