@@ -92,10 +92,10 @@ impl World {
         let mut said = Vec::new();
         for group in GROUPS {
             if random.percent(50) {
-                let topics = TOPICS.iter().filter_map(|topic| {
-                    random.percent(60).then(|| (*topic, random.below(4) as i64))
-                });
-                let topics: Vec<(&'static str, i64)> = topics.collect();
+                let topics = TOPICS.iter().filter(|_| random.percent(60));
+                let topics: Vec<&'static str> = topics.copied().collect();
+                let version = |topic| (topic, random.below(4) as i64);
+                let topics: Vec<(&'static str, i64)> = topics.into_iter().map(version).collect();
                 let whole = random.percent(80);
                 let subscriptions = topics.iter().map(|(t, version)| subscription(t, *version));
                 beat.consumers.push(ConsumerBeat {
