@@ -18,11 +18,6 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// A string between the quotes of JSON; the caller has checked that every escape is whole.
-    pub(super) fn of_json(raw: &'a str, escaped: bool) -> Self {
-        Self { raw, escaped }
-    }
-
     /// The string as it lies there, escapes and all.
     pub(super) fn raw(&self) -> &'a str {
         self.raw
@@ -74,7 +69,7 @@ impl<'a> Text<'a> {
 }
 
 /// Bytes of the escape at the start of `bytes` (a backslash is there), if it is whole and known.
-pub(super) fn escape_bytes(bytes: &[u8]) -> Option<usize> {
+fn escape_bytes(bytes: &[u8]) -> Option<usize> {
     match bytes.get(1)? {
         b'"' | b'\\' | b'/' | b'\'' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
         b'u' => bytes
@@ -125,4 +120,25 @@ fn utf16_unit(digits: &[u8]) -> u32 {
     digits.iter().fold(0, |unit, digit| {
         unit << 4 | char::from(*digit).to_digit(16).unwrap_or(0)
     })
+}
+
+/// Reads the string at the start of `rest`, whose opening quote has been taken: the text, and the bytes it took with its
+/// closing quote. Control characters may stand as they are. The error is the place where it goes wrong.
+pub(super) fn quoted(rest: &str, quote: u8) -> Result<(Text<'_>, usize), usize> {
+    let bytes = rest.as_bytes();
+    let mut at = 0;
+    let mut escaped = false;
+    loop {
+        match bytes.get(at) {
+            Some(byte) if *byte == quote => break,
+            Some(b'\\') => {
+                escaped = true;
+                at += escape_bytes(&bytes[at..]).ok_or(at)?;
+            }
+            Some(_) => at += 1,
+            None => return Err(at),
+        }
+    }
+    let raw = &rest[..at];
+    Ok((Text { raw, escaped }, at + 1))
 }

@@ -1,5 +1,6 @@
 //! RocketMQ's remoting protocol: captured bytes, properties, and resistance to foreign bytes.
 
+mod bodies;
 mod captured;
 mod captures;
 mod commands;
@@ -8,3 +9,4 @@ mod frames;
 mod headers;
 mod messages;
 mod properties;
+mod registrations;

@@ -6,7 +6,7 @@
 
 use super::{FieldArray, Header, HeaderError};
 use crate::remoting::language::Language;
-use crate::remoting::text::{Text, escape_bytes};
+use crate::remoting::text::{Text, quoted};
 
 /// How deep a skipped value may be nested.
 pub(super) const DEPTH_MAX: usize = 16;
@@ -120,24 +120,15 @@ impl<'a> Scanner<'a> {
 
     /// Reads the rest of a string whose quote has been taken, and its closing quote.
     fn string(&mut self) -> Result<Text<'a>, HeaderError> {
-        let bytes = self.text.as_bytes();
-        let start = self.at;
-        let mut escaped = false;
-        loop {
-            match bytes.get(self.at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    let taken = escape_bytes(&bytes[self.at..]);
-                    self.at += taken.ok_or_else(|| self.expected("a known escape"))?;
-                }
-                Some(_) => self.at += 1,
-                None => return Err(self.expected("`\"`")),
+        let (text, taken) = quoted(&self.text[self.at..], b'"').map_err(|at| {
+            self.at += at;
+            match self.peek() {
+                Some(_) => self.expected("a known escape"),
+                None => self.expected("`\"`"),
             }
-        }
-        let raw = &self.text[start..self.at];
-        self.at += 1;
-        Ok(Text::of_json(raw, escaped))
+        })?;
+        self.at += taken;
+        Ok(text)
     }
 
     /// Reads a string, or a number, `true` or `false` as its text; `None` for `null`, and for an object or array,
