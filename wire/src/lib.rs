@@ -17,4 +17,5 @@ pub mod batch;
 pub mod codes;
 pub mod limits;
 pub mod native;
+#[cfg(feature = "remoting")]
 pub mod remoting;

@@ -97,7 +97,7 @@ mod tests {
             for strategy in STRATEGIES {
                 let owners = owners(strategy, queues, &names(&members));
                 prop_assert_eq!(owners.len(), queues as usize);
-                prop_assert_eq!(queues_of(strategy, "t", queues, &names(&members), "~"), vec![]);
+                prop_assert_eq!(queues_of(strategy, "t", queues, &names(&members), "~"), Vec::<u32>::new());
             }
         }
 
