@@ -26,6 +26,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct Common {
+    /// RingMQ's own protocol, or RocketMQ's; with that one any RocketMQ cluster can be measured
+    #[arg(long, value_enum, default_value_t = Protocol::Native)]
+    pub(crate) protocol: Protocol,
     /// Name servers, host:port, separated by commas or semicolons
     #[arg(
         long,
@@ -126,6 +129,13 @@ pub(crate) struct Latency {
     /// Messages a second over all connections
     #[arg(long, default_value = "1000", value_parser = rate)]
     pub(crate) rate: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protocol {
+    Native,
+    Remoting,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]

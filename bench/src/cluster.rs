@@ -1,11 +1,8 @@
 //! Where the topic's queues are, and which connection serves which of them.
 
 use crate::BenchError;
-use crate::args::Common;
-use crate::connection::Connection;
-use ringmq::{Client, TopicSpec};
-use ringmq_wire::codes::{ErrorCode, Kind};
-use ringmq_wire::native::{encode, header, schema};
+use crate::args::{Common, Protocol};
+use crate::{native, remoting};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -18,13 +15,14 @@ const ROUTE_RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct Target {
     pub(crate) topic: String,
     pub(crate) queues: u32,
-    shards: Vec<Share>,
+    pub(crate) shards: Vec<Share>,
 }
 
 #[derive(Debug, Clone)]
-struct Share {
-    address: String,
-    queues: Vec<u32>,
+pub(crate) struct Share {
+    pub(crate) address: String,
+    /// Numbers of queues, as the protocol counts them.
+    pub(crate) queues: Vec<u32>,
 }
 
 /// What one connection works on.
@@ -38,7 +36,10 @@ pub(crate) struct Lane {
 /// Finds the topic; makes it if that is wanted.
 pub(crate) async fn find(common: &Common, create: bool) -> Result<Target, BenchError> {
     if create {
-        create_topic(common).await?;
+        match common.protocol {
+            Protocol::Native => native::route::create_topic(common).await?,
+            Protocol::Remoting => remoting::route::create_topic(common).await?,
+        }
     }
     let deadline = Instant::now()
         + if create {
@@ -55,24 +56,10 @@ pub(crate) async fn find(common: &Common, create: bool) -> Result<Target, BenchE
     }
 }
 
-async fn create_topic(common: &Common) -> Result<(), BenchError> {
-    let failed = |error: ringmq::Error| BenchError::Cluster(error.to_string());
-    let client = Client::builder()
-        .namesrv(common.name_servers())
-        .build()
-        .await
-        .map_err(failed)?;
-    let spec = TopicSpec::new(&common.topic, common.queues);
-    match client.admin().create_topic(&spec).await {
-        Ok(_) => Ok(()),
-        // Made earlier with another number of queues: it is used as it is, and reported so.
-        Err(error) if error.code() == Some(ErrorCode::TopicExists) => Ok(()),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-enum Found {
+/// What a name server said.
+pub(crate) enum Found {
     Whole(Target),
+    /// Not there, or not all of it; why, for people.
     Not(String),
 }
 
@@ -80,61 +67,16 @@ enum Found {
 async fn ask_any(common: &Common) -> Result<Found, BenchError> {
     let mut last = BenchError::Cluster("no name server is given".into());
     for address in common.name_servers() {
-        match ask(address, &common.topic).await {
+        let answer = match common.protocol {
+            Protocol::Native => native::route::ask(address, &common.topic).await,
+            Protocol::Remoting => remoting::route::ask(address, &common.topic).await,
+        };
+        match answer {
             Ok(found) => return Ok(found),
             Err(error) => last = error,
         }
     }
     Err(last)
-}
-
-async fn ask(name_server: &str, topic: &str) -> Result<Found, BenchError> {
-    let mut connection = Connection::open(name_server).await?;
-    let request = schema::RouteQueryRequestT {
-        topics: Some(vec![topic.to_string()]),
-    };
-    let kind = Kind::RouteQuery;
-    let answer = connection
-        .call(kind, |id| encode(kind, 0, id, 0, |b| request.pack(b)))
-        .await?;
-    let answer = header::<schema::RouteQueryResponse>(answer.header())
-        .map_err(|error| connection.protocol(kind.name(), error))?
-        .unpack();
-    let route = answer.routes.unwrap_or_default().pop();
-    let Some(record) = route.and_then(|route| route.record) else {
-        return Ok(Found::Not(format!(
-            "topic {topic} does not exist; make it with: ringmq topic create {topic} --queues 8"
-        )));
-    };
-    let placement = record.placement.unwrap_or_default();
-    let live = answer.shards.unwrap_or_default();
-    let mut shards = Vec::new();
-    for (index, name) in placement.iter().enumerate() {
-        let Some(shard) = live.iter().find(|shard| shard.shard == *name) else {
-            return Ok(Found::Not(format!(
-                "shard {name} of topic {topic} is not live"
-            )));
-        };
-        let queues: Vec<u32> = (0..record.queues)
-            .filter(|queue| *queue as usize % placement.len() == index)
-            .collect();
-        if !queues.is_empty() {
-            shards.push(Share {
-                address: shard.address.clone(),
-                queues,
-            });
-        }
-    }
-    if shards.is_empty() {
-        return Ok(Found::Not(format!(
-            "topic {topic} is not placed on any shard"
-        )));
-    }
-    Ok(Found::Whole(Target {
-        topic: topic.to_string(),
-        queues: record.queues,
-        shards,
-    }))
 }
 
 impl Target {

@@ -1,16 +1,15 @@
 //! `consume`: reads a topic, either what is stored or what comes.
 
 use crate::BenchError;
-use crate::args::Consume;
+use crate::args::{Consume, Protocol};
 use crate::cluster::{self, Lane};
-use crate::connection::Connection;
-use crate::fetcher::{Fetcher, messages, offsets};
 use crate::histogram::Latencies;
 use crate::progress::{Counters, Progress};
+use crate::protocol::{Fetching, From, Look};
 use crate::report::{Report, Throughput};
 use crate::schedule::Window;
 use crate::server_usage;
-use ringmq_wire::native::schema::OffsetAt;
+use crate::{native, remoting};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -23,6 +22,13 @@ struct Read {
 }
 
 pub(crate) async fn run(arguments: &Consume) -> Result<Report, BenchError> {
+    match arguments.common.protocol {
+        Protocol::Native => run_with::<native::Fetcher>(arguments).await,
+        Protocol::Remoting => run_with::<remoting::Fetcher>(arguments).await,
+    }
+}
+
+async fn run_with<F: Fetching>(arguments: &Consume) -> Result<Report, BenchError> {
     let common = &arguments.common;
     let target = cluster::find(common, false).await?;
     let lanes = target.lanes(common.connections.min(target.queues));
@@ -36,7 +42,7 @@ pub(crate) async fn run(arguments: &Consume) -> Result<Report, BenchError> {
     let started = Instant::now();
     let mut tasks = JoinSet::new();
     for lane in lanes {
-        tasks.spawn(read(
+        tasks.spawn(read::<F>(
             arguments.clone(),
             lane,
             window,
@@ -69,23 +75,21 @@ pub(crate) async fn run(arguments: &Consume) -> Result<Report, BenchError> {
     Ok(report)
 }
 
-async fn read(
+async fn read<F: Fetching>(
     arguments: Consume,
     lane: Lane,
     window: Window,
     started: Instant,
     counters: Arc<Counters>,
 ) -> Result<Read, BenchError> {
-    let ends = {
-        let mut connection = Connection::open(&lane.address).await?;
-        offsets(&mut connection, &lane, OffsetAt::Latest).await?
-    };
-    let start = if arguments.follow {
-        OffsetAt::Latest
+    let ends = F::ends(&lane).await?;
+    let from = if arguments.follow {
+        From::End
     } else {
-        OffsetAt::Earliest
+        From::Start
     };
-    let mut fetcher = Fetcher::open(&lane, start, arguments.fetch_bytes).await?;
+    let look = Look::of(&arguments);
+    let mut fetcher = F::open(&lane, from, arguments.fetch_bytes).await?;
     let mut read = Read {
         round_trips: Latencies::new(),
         messages: 0,
@@ -96,24 +100,15 @@ async fn read(
         let at_end = !arguments.follow
             && ends
                 .iter()
-                .all(|(queue, end)| fetcher.next.get(queue).is_some_and(|at| at >= end));
+                .all(|(queue, end)| fetcher.next().get(queue).is_some_and(|at| at >= end));
         let asked = started.elapsed();
         if at_end || asked >= window.end {
             read.finished = asked;
             return Ok(read);
         }
-        let fetched = fetcher.fetch().await?;
+        let fetched = fetcher.fetch(look).await?;
         let now = started.elapsed();
-        let (mut count, mut bytes) = (0, 0);
-        for batch in fetched.batches() {
-            let counted = messages(batch, arguments.verify);
-            count += counted.map_err(|error| BenchError::Protocol {
-                operation: "read a batch from",
-                address: lane.address.clone(),
-                what: error.to_string(),
-            })?;
-            bytes += batch.len() as u64;
-        }
+        let (count, bytes) = (fetched.messages, fetched.bytes);
         counters.add(count, bytes);
         if window.contains(now) {
             read.messages += count;

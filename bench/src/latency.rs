@@ -1,20 +1,18 @@
 //! `latency`: sends at a rate while readers follow; each batch says when it was due.
 
 use crate::BenchError;
-use crate::args::{Latency, Load};
+use crate::args::{Latency, Load, Protocol};
 use crate::cluster::{self, Lane};
-use crate::fetcher::Fetcher;
 use crate::histogram::Latencies;
 use crate::payload;
 use crate::produce::gather;
 use crate::progress::{Counters, Progress};
+use crate::protocol::{Fetching, From, Look, Sending};
 use crate::report::{Report, Throughput};
 use crate::schedule::{Schedule, Window};
 use crate::sender::{self, Plan};
 use crate::server_usage;
-use bytes::Bytes;
-use ringmq_wire::batch::{BatchError, BatchView};
-use ringmq_wire::native::schema::OffsetAt;
+use crate::{native, remoting};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -24,6 +22,13 @@ use tokio::task::JoinSet;
 const FETCH_BYTES: u32 = 4 << 20;
 
 pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
+    match arguments.common.protocol {
+        Protocol::Native => run_with::<native::Native, native::Fetcher>(arguments).await,
+        Protocol::Remoting => run_with::<remoting::Remoting, remoting::Fetcher>(arguments).await,
+    }
+}
+
+async fn run_with<S: Sending, F: Fetching>(arguments: &Latency) -> Result<Report, BenchError> {
     let (common, load) = (&arguments.common, &arguments.load);
     let target = cluster::find(common, true).await?;
     let send_lanes = target.lanes(common.connections);
@@ -39,7 +44,7 @@ pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
     let clock = Instant::now();
     let began = Arc::new(OnceLock::new());
     for lane in read_lanes {
-        reading.spawn(follow(
+        reading.spawn(follow::<F>(
             lane,
             window,
             clock,
@@ -64,11 +69,9 @@ pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
             schedule: Schedule::at_rate(arguments.rate / f64::from(load.batch), number, count),
             window,
             started,
-            in_flight: load.in_flight as usize,
-            acks: load.acks,
-            batch_messages: u64::from(load.batch),
+            load: load.clone(),
         };
-        sending.spawn(send(plan, counters.clone(), load.clone(), offset));
+        sending.spawn(send::<S>(plan, counters.clone(), common.protocol, offset));
     }
     let usage = server_usage::Watch::start(common, &target.addresses(), started, window);
     let progress = Progress::show(&counters, window.end);
@@ -90,22 +93,25 @@ pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
 }
 
 /// Sends; stamps are on the readers' clock, which began `offset` before this lane's.
-async fn send(
+async fn send<S: Sending>(
     plan: Plan,
     counters: Arc<Counters>,
-    load: Load,
+    protocol: Protocol,
     offset: Duration,
 ) -> Result<sender::Sent, BenchError> {
+    let load: Load = plan.load.clone();
     let mut body = payload::body(&load);
     let next = |due: Duration| {
         let stamp = u64::try_from((offset + due).as_nanos()).unwrap_or(u64::MAX);
-        Ok(Cow::Owned(payload::stamped(&load, &mut body, stamp)?))
+        Ok(Cow::Owned(payload::stamped(
+            protocol, &load, &mut body, stamp,
+        )?))
     };
-    sender::run(plan, counters, next).await
+    sender::run::<S>(plan, counters, next).await
 }
 
 /// Reads until everything sent has had its chance to arrive.
-async fn follow(
+async fn follow<F: Fetching>(
     lane: Lane,
     window: Window,
     clock: Instant,
@@ -113,40 +119,24 @@ async fn follow(
     ready: Arc<Barrier>,
     sent_all: watch::Receiver<bool>,
 ) -> Result<Latencies, BenchError> {
-    let mut fetcher = Fetcher::open(&lane, OffsetAt::Latest, FETCH_BYTES).await?;
+    let mut fetcher = F::open(&lane, From::End, FETCH_BYTES).await?;
     ready.wait().await;
     let mut delivered = Latencies::new();
     loop {
         // Asked before the fetch: an empty answer after the last send was acknowledged is the end.
         let last_round = *sent_all.borrow();
-        let fetched = fetcher.fetch().await?;
+        let fetched = fetcher.fetch(Look::Stamps).await?;
         let now = clock.elapsed();
-        let mut any = false;
-        for batch in fetched.batches() {
-            any = true;
-            let due = due(batch).map_err(|error| BenchError::Protocol {
-                operation: "read a batch from",
-                address: lane.address.clone(),
-                what: error.to_string(),
-            })?;
-            // Before sending began there is nothing of this run.
-            let began = sending_began.get().copied().unwrap_or(now);
-            let sent_after = due.and_then(|due| due.checked_sub(began));
+        // Before sending began there is nothing of this run.
+        let began = sending_began.get().copied().unwrap_or(now);
+        for due in &fetched.stamps {
+            let sent_after = due.checked_sub(began);
             if sent_after.is_some_and(|after| window.contains(after)) {
-                delivered.record(now.saturating_sub(due.unwrap_or(now)));
+                delivered.record(now.saturating_sub(*due));
             }
         }
-        if last_round && !any {
+        if last_round && fetched.messages == 0 {
             return Ok(delivered);
         }
     }
-}
-
-fn due(batch: &[u8]) -> Result<Option<Duration>, BatchError> {
-    let shared = Bytes::copy_from_slice(batch);
-    let view = BatchView::parse_unverified(&shared)?;
-    let section = view.records_section(&shared)?;
-    let first = view.records(&section).next().transpose()?;
-    let stamp = first.and_then(|record| payload::stamp(record.body));
-    Ok(stamp.map(Duration::from_nanos))
 }

@@ -11,18 +11,20 @@
 
 mod args;
 mod cluster;
-mod connection;
 mod consume;
-mod fetcher;
 mod histogram;
 mod latency;
+mod native;
 mod payload;
 mod produce;
 mod progress;
+mod protocol;
+mod remoting;
 mod report;
 mod schedule;
 mod sender;
 mod server_usage;
+mod socket;
 mod ticker;
 
 use args::{Arguments, Command};

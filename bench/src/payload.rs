@@ -1,9 +1,8 @@
 //! Bodies and batches.
 
 use crate::BenchError;
-use crate::args::Load;
-use ringmq_wire::batch::{BatchBuilder, BatchOptions, Record};
-use std::time::UNIX_EPOCH;
+use crate::args::{Load, Protocol};
+use crate::protocol::encode;
 
 /// Different batches that are sent in turn, so that nothing compresses or caches unduly well.
 const BATCHES: usize = 8;
@@ -19,45 +18,31 @@ pub(crate) fn body(load: &Load) -> Vec<u8> {
 }
 
 /// Batches made before the run.
-pub(crate) fn prebuilt(load: &Load) -> Result<Vec<Vec<u8>>, BenchError> {
+pub(crate) fn prebuilt(protocol: Protocol, load: &Load) -> Result<Vec<Vec<u8>>, BenchError> {
     (0..BATCHES)
         .map(|_| {
             let bodies: Vec<_> = (0..load.batch).map(|_| body(load)).collect();
-            encode(load, bodies.iter().map(Vec::as_slice))
+            encode(protocol, load, bodies.iter().map(Vec::as_slice))
         })
         .collect()
 }
 
-/// A batch whose first message says when it was due.
-pub(crate) fn stamped(load: &Load, body: &mut [u8], due_ns: u64) -> Result<Vec<u8>, BenchError> {
+/// A batch whose first message says when it was due; the others say nothing.
+pub(crate) fn stamped(
+    protocol: Protocol,
+    load: &Load,
+    body: &mut [u8],
+    due_ns: u64,
+) -> Result<Vec<u8>, BenchError> {
+    let mut others = body.to_vec();
+    others[..STAMP_BYTES].fill(0);
     body[..STAMP_BYTES].copy_from_slice(&due_ns.to_le_bytes());
-    let body = &*body;
-    encode(load, (0..load.batch).map(|_| body))
+    let bodies = std::iter::once(&*body).chain((1..load.batch).map(|_| &*others));
+    encode(protocol, load, bodies)
 }
 
-/// What [`stamped`] wrote.
+/// What [`stamped`] wrote into the first message.
 pub(crate) fn stamp(body: &[u8]) -> Option<u64> {
-    Some(u64::from_le_bytes(*body.first_chunk::<STAMP_BYTES>()?))
-}
-
-fn encode<'a>(load: &Load, bodies: impl Iterator<Item = &'a [u8]>) -> Result<Vec<u8>, BenchError> {
-    let born_time_ms = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as i64;
-    let mut builder = BatchBuilder::new();
-    let refused = |error| BenchError::Cluster(format!("cannot make such a batch: {error}"));
-    for body in bodies {
-        let record = Record {
-            born_time_ms,
-            keys: &[],
-            tag: "",
-            properties: &[],
-            envelope: None,
-            body,
-        };
-        builder.push(&record).map_err(refused)?;
-    }
-    let options = BatchOptions {
-        compression: load.compression.into(),
-        ..Default::default()
-    };
-    builder.finish(&options).map_err(refused)
+    let stamp = u64::from_le_bytes(*body.first_chunk::<STAMP_BYTES>()?);
+    (stamp != 0).then_some(stamp)
 }

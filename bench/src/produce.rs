@@ -1,11 +1,14 @@
 //! `produce`: batches made beforehand, sent as fast as the window allows or at a rate.
 
 use crate::BenchError;
-use crate::args::Produce;
+use crate::args::{Produce, Protocol};
 use crate::cluster;
 use crate::histogram::Latencies;
+use crate::native::Native;
 use crate::payload;
 use crate::progress::{Counters, Progress};
+use crate::protocol::Sending;
+use crate::remoting::Remoting;
 use crate::report::{Report, Throughput};
 use crate::schedule::{Schedule, Window};
 use crate::sender::{self, Plan, Sent};
@@ -16,10 +19,17 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 pub(crate) async fn run(arguments: &Produce) -> Result<Report, BenchError> {
+    match arguments.common.protocol {
+        Protocol::Native => run_with::<Native>(arguments).await,
+        Protocol::Remoting => run_with::<Remoting>(arguments).await,
+    }
+}
+
+async fn run_with<S: Sending>(arguments: &Produce) -> Result<Report, BenchError> {
     let (common, load) = (&arguments.common, &arguments.load);
     let target = cluster::find(common, true).await?;
     let lanes = target.lanes(common.connections);
-    let batches = Arc::new(payload::prebuilt(load)?);
+    let batches = Arc::new(payload::prebuilt(common.protocol, load)?);
     let counters = Arc::new(Counters::default());
     let window = Window::new(common.warm_up, common.duration);
     let count = lanes.len();
@@ -34,9 +44,7 @@ pub(crate) async fn run(arguments: &Produce) -> Result<Report, BenchError> {
             schedule,
             window,
             started,
-            in_flight: load.in_flight as usize,
-            acks: load.acks,
-            batch_messages: u64::from(load.batch),
+            load: load.clone(),
         };
         let (counters, batches) = (counters.clone(), batches.clone());
         tasks.spawn(async move {
@@ -45,7 +53,7 @@ pub(crate) async fn run(arguments: &Produce) -> Result<Report, BenchError> {
                 turn += 1;
                 Ok(Cow::Borrowed(&batches[turn % batches.len()][..]))
             };
-            sender::run(plan, counters, next).await
+            sender::run::<S>(plan, counters, next).await
         });
     }
     let watch = server_usage::Watch::start(common, &target.addresses(), started, window);

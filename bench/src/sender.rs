@@ -1,16 +1,15 @@
 //! One connection that sends: frames out as they fall due, answers in, times recorded.
 
 use crate::BenchError;
-use crate::args::Acks;
+use crate::args::{Acks, Load};
 use crate::cluster::Lane;
-use crate::connection::{Connection, Frame, FrameReader, Halves, write_some};
 use crate::histogram::Latencies;
 use crate::progress::Counters;
+use crate::protocol::Sending;
 use crate::schedule::{Schedule, Window};
+use crate::socket::{FrameReader, Framing, Halves, write_some};
 use crate::ticker::Ticker;
 use bytes::BytesMut;
-use ringmq_wire::codes::Kind;
-use ringmq_wire::native::{FRAME_PREFIX_BYTES, encode, encode_prefix, schema};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,9 +29,7 @@ pub(crate) struct Plan {
     pub(crate) schedule: Schedule,
     pub(crate) window: Window,
     pub(crate) started: Instant,
-    pub(crate) in_flight: usize,
-    pub(crate) acks: Acks,
-    pub(crate) batch_messages: u64,
+    pub(crate) load: Load,
 }
 
 /// What came of it, within the window.
@@ -45,10 +42,9 @@ pub(crate) struct Sent {
     pub(crate) bytes: u64,
 }
 
-struct Sender {
+struct Sender<S> {
     plan: Plan,
-    /// Encoded request header for each queue of the lane.
-    headers: Vec<Vec<u8>>,
+    protocol: S,
     sent: Sent,
     counters: Arc<Counters>,
     /// When each unanswered send was due and its size; answers may come in any order.
@@ -61,20 +57,20 @@ struct Sender {
 }
 
 /// Runs a lane to the end of its window; `batch` makes the batch that is due at a time.
-pub(crate) async fn run<'a>(
+pub(crate) async fn run<'a, S: Sending>(
     plan: Plan,
     counters: Arc<Counters>,
     mut batch: impl FnMut(Duration) -> Result<Cow<'a, [u8]>, BenchError>,
 ) -> Result<Sent, BenchError> {
-    let mut connection = Connection::open(&plan.lane.address).await?;
+    let mut connection = S::connect(&plan.lane.address).await?;
     let address = connection.address.clone();
     let Halves {
         mut reader,
         mut writer,
     } = connection.halves();
     let ticker = Ticker::start(plan.schedule, plan.window.end, plan.started);
-    let mut sender = Sender::new(plan, counters);
-    let answers = sender.plan.acks != Acks::None;
+    let mut sender = Sender::<S>::new(plan, counters);
+    let answers = sender.plan.load.acks != Acks::None;
     loop {
         let now = sender.now();
         let ended = now >= sender.plan.window.end;
@@ -103,19 +99,10 @@ pub(crate) async fn run<'a>(
     }
 }
 
-impl Sender {
+impl<S: Sending> Sender<S> {
     fn new(plan: Plan, counters: Arc<Counters>) -> Self {
-        let header = |queue: &u32| {
-            let request = schema::ProduceRequestT {
-                topic: plan.lane.topic.clone(),
-                queue: *queue,
-                acks: plan.acks.into(),
-                ..Default::default()
-            };
-            encode(Kind::Produce, 0, 0, 0, |b| request.pack(b)).split_off(FRAME_PREFIX_BYTES)
-        };
         Self {
-            headers: plan.lane.queues.iter().map(header).collect(),
+            protocol: S::new(&plan.lane, &plan.load),
             plan,
             sent: Sent {
                 acknowledged: Latencies::new(),
@@ -142,7 +129,7 @@ impl Sender {
     }
 
     fn has_room(&self) -> bool {
-        self.unanswered.len() - self.answered_early < self.plan.in_flight
+        self.unanswered.len() - self.answered_early < self.plan.load.in_flight as usize
             && self.output.len() < OUTPUT_BYTES_MAX
     }
 
@@ -170,23 +157,13 @@ impl Sender {
                 break;
             }
             let payload = batch(due)?;
-            let header = &self.headers[self.number as usize % self.headers.len()];
-            let prefix = encode_prefix(
-                Kind::Produce.number(),
-                0,
-                self.number,
-                header,
-                payload.len(),
-            );
-            self.output.extend_from_slice(&prefix);
-            self.output.extend_from_slice(header);
-            self.output.extend_from_slice(&payload);
+            self.protocol.put(self.number, &payload, &mut self.output);
             self.number += 1;
             let bytes = payload.len() as u64;
             if self.plan.window.contains(due) {
                 self.sent.delayed.record(now.saturating_sub(due));
             }
-            if self.plan.acks == Acks::None {
+            if self.plan.load.acks == Acks::None {
                 self.first_unanswered = self.number;
                 self.count(now, bytes);
             } else {
@@ -196,25 +173,27 @@ impl Sender {
         Ok(())
     }
 
-    fn answers_at_hand(&mut self, reader: &mut FrameReader<'_>) -> Result<(), BenchError> {
+    fn answers_at_hand(
+        &mut self,
+        reader: &mut FrameReader<'_, S::Framing>,
+    ) -> Result<(), BenchError> {
         while let Some(frame) = reader.buffered()? {
             self.answer(&frame)?;
         }
         Ok(())
     }
 
-    fn answer(&mut self, frame: &Frame) -> Result<(), BenchError> {
-        let index = frame
-            .prefix
-            .correlation_id
-            .wrapping_sub(self.first_unanswered);
+    fn answer(&mut self, frame: &<S::Framing as Framing>::Frame) -> Result<(), BenchError> {
+        let unexpected = |what: String| BenchError::Protocol {
+            operation: "read from",
+            address: self.plan.lane.address.clone(),
+            what,
+        };
+        let answer = S::answer(frame).map_err(unexpected)?;
+        let index = answer.number.wrapping_sub(self.first_unanswered) & S::NUMBER_MASK;
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let Some((due, bytes)) = self.unanswered.get_mut(index).and_then(Option::take) else {
-            return Err(BenchError::Protocol {
-                operation: "read from",
-                address: self.plan.lane.address.clone(),
-                what: "an answer to nothing that was asked".into(),
-            });
+            return Err(unexpected("an answer to nothing that was asked".into()));
         };
         self.answered_early += 1;
         while let Some(None) = self.unanswered.front() {
@@ -223,12 +202,12 @@ impl Sender {
             self.answered_early -= 1;
         }
         let now = self.now();
-        if let Some(refusal) = frame.refusal() {
-            if !refusal.is_retryable() {
+        if let Some(refusal) = answer.refusal {
+            if !refusal.is_retryable {
                 return Err(refusal.into_error("produce to", &self.plan.lane.address));
             }
-            self.counters.add_error(refusal.name());
             let advice = Duration::from_millis(u64::from(refusal.retry_after_ms));
+            self.counters.add_error(refusal.code);
             self.paused_until = now + advice.max(BUSY_PAUSE);
             return Ok(());
         }
@@ -240,9 +219,10 @@ impl Sender {
     }
 
     fn count(&mut self, now: Duration, bytes: u64) {
-        self.counters.add(self.plan.batch_messages, bytes);
+        let messages = u64::from(self.plan.load.batch);
+        self.counters.add(messages, bytes);
         if self.plan.window.contains(now) {
-            self.sent.messages += self.plan.batch_messages;
+            self.sent.messages += messages;
             self.sent.bytes += bytes;
         }
     }

@@ -1,0 +1,10 @@
+//! Apache RocketMQ's protocol: against RingMQ, and against RocketMQ itself.
+
+pub(crate) mod batch;
+mod connection;
+mod fetcher;
+pub(crate) mod route;
+mod sending;
+
+pub(crate) use fetcher::Fetcher;
+pub(crate) use sending::Remoting;
