@@ -154,9 +154,8 @@ fn append<D: Disk, R: Runtime>(
                 store.append_control(&ControlRecord::ProducersEvict(evict).encode())?;
             }
             let appended = store.append_batch(handle, base_offset, payload)?;
-            shard
-                .counters()
-                .produced(u64::from(header.record_count), payload.len() as u64);
+            let messages = u64::from(header.record_count);
+            shard.count_stored(handle, messages, payload.len() as u64);
             Ok(answer(
                 base_offset.0,
                 appended.position.0,

@@ -219,7 +219,7 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
         self.spawn(prefix, slot, async move {
             let (gathered, mut permit, session, busy) = begun.run(&shard, &link.unsent).await;
             let (messages, bytes) = (gathered.messages(), gathered.bytes());
-            shard.counters().fetched(messages, bytes as u64);
+            shard.count_read(messages, bytes as u64);
             let (response, payload) = gathered.finish(session.0);
             let head = native::encode(Kind::Fetch, flags::RESPONSE, id, bytes, |b| {
                 response.pack(b)

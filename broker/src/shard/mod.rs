@@ -8,6 +8,7 @@ pub mod counters;
 pub mod fetch;
 pub mod routes;
 mod status;
+pub mod traffic;
 pub mod trim;
 
 pub use counters::Counters;
@@ -27,6 +28,7 @@ use ringmq_storage_engine::store::Store;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
+use traffic::{Clock, Traffic};
 
 /// What a shard is and what it was told, fixed for its life.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +69,7 @@ struct Inner<D: Disk, R: Runtime> {
     /// Bytes of answers that are not sent, and what they pin.
     unsent: Budget,
     counters: Counters,
+    traffic: RefCell<Traffic>,
     writable: Cell<bool>,
     stopping: Cell<bool>,
 }
@@ -129,6 +132,7 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
                 received: Budget::new(limits.shard_bytes_max / 2),
                 unsent: Budget::new(limits.shard_bytes_max / 2),
                 counters: Counters::default(),
+                traffic: RefCell::default(),
                 writable: Cell::new(true),
                 stopping: Cell::new(false),
             }),
@@ -142,6 +146,11 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
     /// `sNN-node`.
     pub fn name(&self) -> &str {
         &self.inner.settings.name
+    }
+
+    /// `host:port` that clients are told.
+    pub fn address(&self) -> &str {
+        &self.node().shards()[self.inner.settings.index].address
     }
 
     pub fn limits(&self) -> &Limits {
@@ -214,6 +223,29 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
 
     pub fn counters(&self) -> &Counters {
         &self.inner.counters
+    }
+
+    /// What goes through the shard, counted over times; with the time to count by.
+    pub fn with_traffic<T>(&self, use_it: impl FnOnce(&mut Traffic, Clock) -> T) -> T {
+        let clock = Clock {
+            monotonic: self.now(),
+            wall_ms: self.inner.store.store_time_ms(),
+        };
+        use_it(&mut self.inner.traffic.borrow_mut(), clock)
+    }
+
+    /// Messages were appended to a queue.
+    pub fn count_stored(&self, queue: QueueHandle, messages: u64, bytes: u64) {
+        self.counters().produced(messages, bytes);
+        let topic = self.with_state(|state| Some(Rc::clone(&state.queue(queue)?.topic)));
+        let topic = topic.as_deref().unwrap_or_default();
+        self.with_traffic(|traffic, clock| traffic.stored(clock, topic, messages, bytes));
+    }
+
+    /// Messages of one read are on their way to a consumer; none: there were none.
+    pub fn count_read(&self, messages: u64, bytes: u64) {
+        self.counters().fetched(messages, bytes);
+        self.with_traffic(|traffic, clock| traffic.read(clock, messages));
     }
 
     /// Whether new messages are taken; reads go on without.
