@@ -1,0 +1,92 @@
+"""A cluster of RingMQ: name server and nodes, as processes with data directories and ports of their own."""
+
+import os
+import socket
+import threading
+
+from . import check
+from .processes import Process
+
+PORT_STEP = 10
+ports = threading.Lock()
+next_port = 21000
+
+
+def free_base_port(shards):
+    """A base port whose shards' ports, and those two below them, nobody uses."""
+    global next_port
+    with ports:
+        while True:
+            base = next_port + 2
+            wanted = [base + PORT_STEP * shard - below for shard in range(shards) for below in (0, 2)]
+            next_port += PORT_STEP * shards
+            if next_port > 31000:
+                next_port = 21000
+            if all(map(is_free, wanted)):
+                return base
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+class Cluster:
+    """Use as a context: everything that was started is ended at its end."""
+
+    NAME = "interop"
+
+    def __init__(self, programs, directory, settings=()):
+        self.programs = programs
+        self.directory = directory
+        self.settings = settings
+        self.nodes = {}
+        self.shards = {}
+        os.makedirs(directory, exist_ok=True)
+        arguments = [programs.namesrv, "--listen", "127.0.0.1", "--port", "0"]
+        self.name_server = Process("namesrv", arguments, directory)
+        self.namesrv = self.name_server.first_line(30).split("namesrv=")[1].split()[0]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for node in self.nodes.values():
+            node.kill()
+        self.name_server.kill()
+
+    def start(self, node, shards, namesrv=None):
+        """Starts a node, or starts it again at the same ports."""
+        if node not in self.shards:
+            self.shards[node] = (shards, free_base_port(shards))
+        shards, base = self.shards[node]
+        arguments = [self.programs.broker, "run", "--node", node, "--shards", str(shards), "--port", str(base)]
+        arguments += ["--listen", "127.0.0.1", "--admin-port", "0", "--cluster", self.NAME]
+        arguments += ["--data-dir", self.data(node), "--namesrv", namesrv or self.namesrv]
+        for setting in ("storage.segment_bytes=67108864", "drain_ms=0", *self.settings):
+            arguments += ["--set", setting]
+        self.nodes[node] = Process(f"node-{node}", arguments, self.directory)
+        line = self.nodes[node].first_line(60)
+        check.that(line.startswith("ready "), f"node {node}: {line}")
+        return self
+
+    def data(self, node):
+        return os.path.join(self.directory, f"data-{node}")
+
+    def kill(self, node):
+        self.nodes.pop(node).kill()
+
+    def stop(self, node):
+        self.nodes.pop(node).stop()
+
+    def address(self, node, shard):
+        return f"127.0.0.1:{self.shards[node][1] + PORT_STEP * shard}"
+
+    def addresses(self):
+        """Broker name to address of all shards of all nodes that were ever started."""
+        return {
+            f"s{shard:02}-{node}": self.address(node, shard)
+            for node, (shards, _) in self.shards.items()
+            for shard in range(shards)
+        }

@@ -1,0 +1,55 @@
+"""The remoting protocol in its plainest form, for requests that none of the foreign clients can send."""
+
+import itertools
+import json
+import socket
+import struct
+
+from . import check
+
+opaques = itertools.count(1)
+
+
+def call(address, code, fields=None, body=b"", seconds=15, version=479):
+    """(code, fields, remark, body) of the answer."""
+    host, port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), seconds) as connection:
+        return exchange(connection, code, fields or {}, body, version)
+
+
+def exchange(connection, code, fields, body, version):
+    opaque = next(opaques)
+    header = {
+        "code": code,
+        "language": "JAVA",
+        "version": version,
+        "opaque": opaque,
+        "flag": 0,
+        "serializeTypeCurrentRPC": "JSON",
+        "extFields": {name: str(value) for name, value in fields.items()},
+    }
+    head = json.dumps(header).encode()
+    connection.sendall(struct.pack(">II", 4 + len(head) + len(body), len(head)) + head + body)
+    while True:
+        (total,) = struct.unpack(">I", exactly(connection, 4))
+        frame = exactly(connection, total)
+        length = struct.unpack(">I", frame[:4])[0] & 0xFFFFFF
+        answer = json.loads(frame[4 : 4 + length])
+        if answer["flag"] & 1 and answer["opaque"] == opaque:
+            return answer["code"], answer.get("extFields", {}), answer.get("remark"), frame[4 + length :]
+
+
+def ok(address, code, fields=None, body=b"", **more):
+    """(fields, body) of an answer that must be a success."""
+    found, answered, remark, content = call(address, code, fields, body, **more)
+    check.equal((found, remark if found else None), (0, None), f"request {code} {fields or ''} to {address}")
+    return answered, content
+
+
+def exactly(connection, count):
+    data = bytearray()
+    while len(data) < count:
+        part = connection.recv(count - len(data))
+        check.that(part, "the broker closed the connection")
+        data += part
+    return bytes(data)

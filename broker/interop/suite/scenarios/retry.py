@@ -1,0 +1,92 @@
+"""Delays, retries and dead letters."""
+
+import json
+
+from .. import check, remoting
+from ..messages import bodies, message, numbered
+from ..scenario import reader, scenario
+
+# Delay level 3, the first retry's, is ten seconds.
+FIRST_RETRY_SECONDS = 10
+
+
+@scenario("push")
+def delay(context, client):
+    """A message with delay level 2 comes five seconds after it was stored, not before."""
+    with context.agent(client) as agent:
+        agent.produce(context.topic, [message("at once")])
+        agent.consume(context.topic, context.group)
+        check.until(lambda: agent.received(), 60, "the first message")
+        agent.produce(context.topic, [message("later", delay=2)])
+        check.until(lambda: len(agent.received()) == 2, 30, "the delayed message")
+        first, later = agent.received()
+        check.equal(bodies([later]), [b"later"], "body")
+        waited = later["stored"] - later["born"]
+        check.that(4900 <= waited < 15000, f"stored for delivery {waited} ms after it was born")
+
+
+@scenario("push")
+def retry_until_success(context, client):
+    """A refused message comes again after ten seconds with its count of attempts, and then no more."""
+    with context.agent(reader(client), "writer") as writer, context.agent(client) as agent:
+        writer.produce(context.topic, numbered(20) + numbered(3, "refused", tag="TagR", keys="key-r"), in_flight=4)
+        agent.consume(context.topic, context.group, refuse=1, refuse_body="refused")
+        check.until(lambda: len(agent.accepted()) >= 23, 90, lambda: f"{len(agent.accepted())} accepted")
+        deliveries = [one for one in agent.received() if b"refused" in bodies([one])[0]]
+        check.equal(sorted(one["times"] for one in deliveries), [0, 0, 0, 1, 1, 1], "attempts")
+        again = [one for one in deliveries if one["times"] == 1]
+        check.equal(sorted(bodies(again)), sorted(bodies(numbered(3, "refused"))), "bodies of the second attempts")
+        for one in again:
+            check.equal((one["tag"], one["keys"]), ("TagR", "key-r"), "tag and keys of a second attempt")
+            first = next(other for other in deliveries if other["times"] == 0 and other["body"] == one["body"])
+            waited = one["at"] - first["at"]
+            check.that(waited > FIRST_RETRY_SECONDS - 1, f"the second attempt came after {waited:.1f} s")
+        others = [one for one in agent.received() if b"refused" not in bodies([one])[0]]
+        check.equal(sorted(bodies(others)), sorted(bodies(numbered(20))), "the others, each once")
+
+
+def settings_of(group, retries):
+    return json.dumps(
+        {
+            "groupName": group,
+            "consumeEnable": True,
+            "consumeFromMinEnable": True,
+            "consumeBroadcastEnable": True,
+            "retryQueueNums": 1,
+            "retryMaxTimes": retries,
+            "brokerId": 0,
+            "whichBrokerWhenConsumeSlowly": 1,
+            "notifyConsumerIdsChangedEnable": True,
+        }
+    ).encode()
+
+
+def brokers(context):
+    """The addresses of all brokers of the cluster, as the name server tells them."""
+    _, body = remoting.ok(context.namesrv, 106)
+    text = body.decode().replace("{0:", '{"0":')
+    table = json.loads(text)["brokerAddrTable"]
+    return [broker["brokerAddrs"]["0"] for broker in table.values()]
+
+
+@scenario("push")
+def give_up_into_the_dead_letter_topic(context, client):
+    """A group that allows one retry: the second refusal puts the message into `%DLQ%group`, where it can be read."""
+    for address in brokers(context):
+        remoting.ok(address, 200, body=settings_of(context.group, 1))
+    dead = f"%DLQ%{context.group}"
+    with context.agent("rust", "writer") as writer, context.agent(client) as agent:
+        writer.produce(context.topic, [message("poison", tag="TagP", keys="key-p")])
+        agent.consume(context.topic, context.group, refuse=100, max_reconsume=1)
+        check.until(lambda: len(agent.received()) >= 2, 90, lambda: f"{len(agent.received())} attempts")
+
+        def dead_letters():
+            try:
+                return writer.call("pull", topic=dead, group=f"{context.group}-dead")
+            except check.Failed:
+                return []  # The topic is not there yet.
+
+        found = check.until(dead_letters, 60, "a dead letter")
+        check.equal(bodies(found), [b"poison"], "dead letters")
+        check.equal((found[0]["tag"], found[0]["keys"]), ("TagP", "key-p"), "tag and keys of the dead letter")
+        check.equal(len(agent.received()), 2, "attempts")
