@@ -7,6 +7,7 @@
 //!   the length needed to read it.
 //! - A power cut ([`SimDisk::crash`]) makes an image: what is covered, and for every uncovered or unfinished
 //!   operation a choice by policy and seed: dropped, kept, or torn sector by sector.
+//! - A killed process ([`SimDisk::kill_onto`]) leaves everything that had finished, as uncovered as it was.
 //! - Every submission and every completion that changes the disk is an *effect point*, counted from 0;
 //!   [`SimDisk::crash_at`] cuts the power just before that point takes effect and halts the executor.
 //! - Faults at rest are overlays over pristine bytes; they can be lifted, and a write to a block replaces
@@ -20,6 +21,7 @@ mod crash;
 mod fault;
 mod file;
 mod inode;
+mod kill;
 mod state;
 
 use std::cell::RefCell;
@@ -105,8 +107,14 @@ impl SimDisk {
     /// An empty disk; its choices follow the runtime's seed.
     #[must_use]
     pub fn new(runtime: &SimRuntime, options: SimDiskOptions) -> Self {
+        Self::with_seed(runtime, options, runtime.seed())
+    }
+
+    /// As [`SimDisk::new`], for one of several disks on a runtime: each takes a seed of its own.
+    #[must_use]
+    pub fn with_seed(runtime: &SimRuntime, options: SimDiskOptions, seed: u64) -> Self {
         Self {
-            state: Rc::new(RefCell::new(State::new(options, runtime.seed()))),
+            state: Rc::new(RefCell::new(State::new(options, seed))),
             runtime: runtime.clone(),
         }
     }
@@ -148,6 +156,16 @@ impl SimDisk {
         }
     }
 
+    /// What the next process finds after this one was killed, on a machine that goes on: a later power cut can still
+    /// undo what no sync has covered. Faults that were ordered are forgotten, those at rest stay.
+    #[must_use]
+    pub fn kill_onto(&self, runtime: &SimRuntime, seed: u64) -> Self {
+        Self {
+            state: Rc::new(RefCell::new(kill::survivor(&self.state.borrow(), seed))),
+            runtime: runtime.clone(),
+        }
+    }
+
     /// Operations that a power cut now could undo.
     #[must_use]
     pub fn uncovered(&self) -> usize {
@@ -183,6 +201,11 @@ impl SimDisk {
     /// Changes the size of the file system.
     pub fn set_capacity_bytes(&self, capacity_bytes: u64) {
         self.state.borrow_mut().options.capacity_bytes = capacity_bytes;
+    }
+
+    /// Makes all later operations slower or faster.
+    pub fn set_latency_max(&self, latency_max: Duration) {
+        self.state.borrow_mut().options.latency_max = latency_max;
     }
 
     /// Hash over names, lengths and bytes as a reader sees them.

@@ -60,6 +60,7 @@ impl NameChange {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct State {
     pub(super) options: SimDiskOptions,
     pub(super) effects: u64,
@@ -73,7 +74,7 @@ pub(super) struct State {
     pub(super) durable_names: BTreeMap<String, InodeId>,
     pub(super) name_changes: Vec<PendingName>,
     pub(super) faults: Vec<Fault>,
-    writes_in_flight: usize,
+    pub(super) writes_in_flight: usize,
     pub(super) writes_in_flight_max: usize,
     pub(super) graveyard: Rc<Graveyard>,
 }
@@ -224,7 +225,7 @@ impl State {
     }
 
     /// Forgets files that nobody can reach any more, now or after a power cut.
-    fn prune(&mut self) {
+    pub(super) fn prune(&mut self) {
         let Self {
             inodes,
             names,

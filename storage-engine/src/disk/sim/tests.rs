@@ -370,3 +370,41 @@ fn completions_change_order_by_seed() {
     let orders: std::collections::BTreeSet<_> = (0..64).map(order).collect();
     assert_eq!(orders.len(), 6, "every order of three completions");
 }
+
+#[test]
+fn a_killed_process_leaves_what_finished_and_a_later_power_cut_can_still_take_it() {
+    let bench = Bench::new(SimDiskOptions::default());
+    let file = bench.run(three_blocks);
+    bench.run(async |disk| {
+        disk.create("unsynced").await.unwrap();
+    });
+    // One more write is in flight when the process dies.
+    let disk = bench.disk.clone();
+    bench.executor.runtime().spawn(async move {
+        write(&disk, &file, 3, 4, Durability::Durable).await;
+        unreachable!("the process is dead");
+    });
+    bench.disk.crash_at(bench.disk.effects() + 1);
+    let ended = bench.executor.advance(Duration::from_secs(1));
+    assert_eq!(ended, Err(SimStop::Halted));
+    let runtime = bench.executor.runtime();
+    let mut fourth = std::collections::BTreeSet::new();
+    for seed in 0..32 {
+        let killed = bench.disk.kill_onto(&runtime, seed);
+        let bytes = killed.bytes("a").unwrap();
+        assert_eq!((bytes[0], bytes[4096], bytes[8192]), (1, 2, 3));
+        assert!(killed.bytes("unsynced").is_some());
+        fourth.insert(bytes.get(3 * BLOCK_BYTES).copied());
+        let cut = killed.crash(CrashPolicy::LoseAll, seed);
+        assert_eq!(
+            cut.bytes("a").unwrap().len(),
+            8192,
+            "as uncovered as before"
+        );
+        assert!(cut.bytes("unsynced").is_none());
+    }
+    assert!(
+        fourth.contains(&None) && fourth.contains(&Some(4)),
+        "{fourth:?}"
+    );
+}

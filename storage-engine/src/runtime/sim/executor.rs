@@ -1,7 +1,7 @@
 //! The tasks, the ready set and the timers of a simulated machine.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,19 +13,31 @@ use super::{Clock, Fnv, SeededRandom, SimStop};
 
 pub(super) type TaskId = u64;
 pub(super) type TimerId = (Duration, u64);
+pub(super) type MachineId = u32;
+/// The machine that is the whole run: its halt stops everything.
+pub(super) const WHOLE_RUN: MachineId = 0;
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 pub(super) struct Core {
     pub(super) clock: Rc<Clock>,
     pub(super) halted: Cell<bool>,
     pub(super) trace: RefCell<Fnv>,
-    /// `None` while the task is being polled.
-    tasks: RefCell<BTreeMap<TaskId, Option<Task>>>,
+    tasks: RefCell<BTreeMap<TaskId, Slot>>,
     next_task: Cell<TaskId>,
+    next_machine: Cell<MachineId>,
+    /// Machines without power, whose tasks are not polled; those killed since take no new tasks either.
+    dark: RefCell<BTreeSet<MachineId>>,
     ready: Arc<ReadySet>,
     schedule: RefCell<SeededRandom>,
     timers: RefCell<BTreeMap<TimerId, Waker>>,
     next_timer: Cell<u64>,
+}
+
+/// A task and whose it is.
+struct Slot {
+    machine: MachineId,
+    /// `None` while the task is being polled.
+    task: Option<Task>,
 }
 
 /// Tasks that were woken, in order of waking. A mutex only because wakers must be `Send`.
@@ -78,6 +90,8 @@ impl Core {
             trace: RefCell::default(),
             tasks: RefCell::default(),
             next_task: Cell::new(0),
+            next_machine: Cell::new(WHOLE_RUN + 1),
+            dark: RefCell::default(),
             ready: Arc::default(),
             schedule: RefCell::new(schedule),
             timers: RefCell::default(),
@@ -85,12 +99,52 @@ impl Core {
         }
     }
 
-    pub(super) fn spawn(&self, task: Task) -> TaskId {
+    pub(super) fn spawn(&self, machine: MachineId, task: Task) -> TaskId {
         let id = self.next_task.get();
         self.next_task.set(id + 1);
-        self.tasks.borrow_mut().insert(id, Some(task));
-        self.ready.push(id);
+        if !self.is_dark(machine) {
+            let slot = Slot {
+                machine,
+                task: Some(task),
+            };
+            self.tasks.borrow_mut().insert(id, slot);
+            self.ready.push(id);
+        }
         id
+    }
+
+    pub(super) fn new_machine(&self) -> MachineId {
+        let machine = self.next_machine.get();
+        self.next_machine.set(machine + 1);
+        machine
+    }
+
+    pub(super) fn is_dark(&self, machine: MachineId) -> bool {
+        self.dark.borrow().contains(&machine)
+    }
+
+    /// Nothing of the machine is polled any more; of the whole run's, nothing at all.
+    pub(super) fn halt(&self, machine: MachineId) {
+        if machine == WHOLE_RUN {
+            self.halted.set(true);
+        } else {
+            self.dark.borrow_mut().insert(machine);
+        }
+    }
+
+    /// Drops every task of a machine.
+    pub(super) fn kill(&self, machine: MachineId) {
+        self.halt(machine);
+        // Taken out first: dropping a task may come back to us.
+        let mut gone = Vec::new();
+        self.tasks.borrow_mut().retain(|_, slot| {
+            let stays = slot.machine != machine;
+            if !stays {
+                gone.extend(slot.task.take());
+            }
+            stays
+        });
+        drop(gone);
     }
 
     pub(super) fn run_until(&self, budget: u64, done: impl Fn() -> bool) -> Result<(), SimStop> {
@@ -116,7 +170,13 @@ impl Core {
 
     fn poll(&self, id: TaskId) {
         // Woken after it ended, or woken again by itself while being polled: nothing to do, or next round.
-        let Some(mut task) = self.tasks.borrow_mut().get_mut(&id).and_then(Option::take) else {
+        let taken = {
+            let mut tasks = self.tasks.borrow_mut();
+            let slot = tasks.get_mut(&id);
+            slot.filter(|slot| !self.is_dark(slot.machine))
+                .and_then(|slot| slot.task.take())
+        };
+        let Some(mut task) = taken else {
             return;
         };
         self.trace.borrow_mut().write_u64(id);
@@ -128,7 +188,7 @@ impl Core {
             Poll::Pending => {
                 // Gone if the task aborted everything.
                 if let Some(slot) = self.tasks.borrow_mut().get_mut(&id) {
-                    *slot = Some(task);
+                    slot.task = Some(task);
                 }
             }
             Poll::Ready(()) => {
@@ -185,6 +245,7 @@ impl Core {
         drop(timers);
         self.ready.clear();
         self.halted.set(false);
+        self.dark.borrow_mut().clear();
     }
 
     pub(super) fn live_tasks(&self) -> usize {

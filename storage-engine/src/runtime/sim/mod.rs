@@ -4,6 +4,7 @@
 //! - Nothing depends on wall time, addresses, hash order or threads: the same seed and the same tasks give
 //!   the same order of polls, which the trace hash proves.
 //! - Time moves only when no task is ready, and then straight to the next timer.
+//! - Tasks belong to machines ([`SimRuntime::machine`]): one of them can lose its power while the others go on.
 //! - A run ends: finished, halted (a simulated crash), stuck (nothing ready, no timer) or over its poll
 //!   budget (a livelock).
 
@@ -18,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Runtime;
-use executor::Core;
+use executor::{Core, MachineId, WHOLE_RUN};
 pub use random::{Fnv, SeededRandom};
 
 /// Why a run ended before its future did.
@@ -49,6 +50,7 @@ pub struct SimExecutor {
 pub struct SimRuntime {
     core: Weak<Core>,
     clock: Rc<Clock>,
+    machine: MachineId,
 }
 
 /// Time and randomness, shared by handles so that they need no live executor.
@@ -84,6 +86,7 @@ impl SimExecutor {
         SimRuntime {
             core: Rc::downgrade(&self.core),
             clock: Rc::clone(&self.core.clock),
+            machine: WHOLE_RUN,
         }
     }
 
@@ -96,10 +99,11 @@ impl SimExecutor {
     pub fn run<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Result<T, SimStop> {
         let result = Rc::new(RefCell::new(None));
         let slot = Rc::clone(&result);
-        let task = self.core.spawn(Box::pin(async move {
+        let waiting = Box::pin(async move {
             let value = future.await;
             *slot.borrow_mut() = Some(value);
-        }));
+        });
+        let task = self.core.spawn(WHOLE_RUN, waiting);
         let outcome = self
             .core
             .run_until(self.poll_budget.get(), || result.borrow().is_some());
@@ -143,10 +147,35 @@ impl Drop for SimExecutor {
 }
 
 impl SimRuntime {
-    /// Stops the run at once, before anything else is polled: the machine lost power.
+    /// A new machine on the same executor: what it spawns can be halted and killed apart from everything else.
+    #[must_use]
+    pub fn machine(&self) -> Self {
+        let machine = self.core.upgrade().map_or(WHOLE_RUN, |c| c.new_machine());
+        Self {
+            machine,
+            ..self.clone()
+        }
+    }
+
+    /// The machine lost power: nothing of it is polled any more. Unless it is one of several, the run stops at once.
     pub fn halt(&self) {
         if let Some(core) = self.core.upgrade() {
-            core.halted.set(true);
+            core.halt(self.machine);
+        }
+    }
+
+    /// Whether this machine, being one of several, was halted or killed.
+    #[must_use]
+    pub fn is_dark(&self) -> bool {
+        let core = self.core.upgrade();
+        core.is_none_or(|core| core.is_dark(self.machine))
+    }
+
+    /// Drops every task of this machine, which is one of several, for good.
+    pub fn kill(&self) {
+        assert_ne!(self.machine, WHOLE_RUN, "a run ends with its executor");
+        if let Some(core) = self.core.upgrade() {
+            core.kill(self.machine);
         }
     }
 
@@ -173,7 +202,7 @@ impl SimRuntime {
 impl Runtime for SimRuntime {
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         if let Some(core) = self.core.upgrade() {
-            core.spawn(Box::pin(task));
+            core.spawn(self.machine, Box::pin(task));
         }
     }
 

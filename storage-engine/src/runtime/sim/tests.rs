@@ -76,3 +76,30 @@ fn a_run_that_cannot_finish_says_why() {
     assert_eq!(executor.tasks(), 0);
     assert_eq!(executor.run(async { 5 }), Ok(5));
 }
+
+#[test]
+fn one_machine_goes_dark_and_the_others_go_on() {
+    let executor = SimExecutor::new(3);
+    let (a, b) = (executor.runtime().machine(), executor.runtime().machine());
+    let ticks = Rc::new(RefCell::new([0, 0]));
+    for (index, machine) in [a.clone(), b.clone()].into_iter().enumerate() {
+        let (ticks, runtime) = (Rc::clone(&ticks), machine.clone());
+        machine.spawn(async move {
+            loop {
+                runtime.sleep(Duration::from_millis(1)).await;
+                ticks.borrow_mut()[index] += 1;
+            }
+        });
+    }
+    executor.advance(Duration::from_micros(10_500)).unwrap();
+    assert_eq!(*ticks.borrow(), [10, 10]);
+    a.halt();
+    assert!(a.is_dark() && !b.is_dark());
+    executor.advance(Duration::from_micros(10_500)).unwrap();
+    assert_eq!(*ticks.borrow(), [10, 21]);
+    a.kill();
+    assert_eq!(executor.tasks(), 1);
+    a.spawn(async { unreachable!("a machine without power") });
+    executor.advance(Duration::from_micros(10_500)).unwrap();
+    assert_eq!(*ticks.borrow(), [10, 31]);
+}
