@@ -11,6 +11,7 @@
 //! - [`delay`]: messages that are delivered later.
 //! - [`session`]: connections and the protocols on them.
 //! - [`shard`]: what one shard owns, as its sessions and handlers see it.
+//! - `sim` (feature `sim`): a whole cluster on one thread in virtual time, for tests.
 //! - [`state`]: what a shard's log says, and the decisions on it.
 //! - [`limits`]: every bound of a broker process, in one place.
 #![deny(unsafe_code)]
@@ -36,6 +37,8 @@ pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod signals;
+#[cfg(all(target_os = "linux", any(test, feature = "sim")))]
+pub mod sim;
 pub mod state;
 
 /// What this program calls itself in handshakes and listings.

@@ -3,8 +3,9 @@
 //! Runs on the admin thread. Shards reach it through one bounded mailbox and never wait for it on the way of a
 //! message. What takes time (topics, name servers) runs as tasks beside it, bounded in number.
 
+pub(crate) mod ambient;
 mod clients;
-mod topics;
+pub(crate) mod topics;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::directory::{Directory, DirectoryLimits, Now};
 use crate::node::{ControlCommand, ControlError, Join, NodeHandle, Reply};
 use crate::registration::Watcher;
+use ambient::TokioAmbient;
 use topics::TopicMaker;
 
 /// How often silent members are looked for.
@@ -41,7 +43,7 @@ impl Control {
         let started = Instant::now();
         Self {
             directory: Directory::new(limits, now(started)),
-            topics: TopicMaker::new(node.clone(), watcher.clone()),
+            topics: TopicMaker::new(node.clone(), watcher.clone(), TokioAmbient),
             tasks: Arc::new(Semaphore::new(TASKS_MAX)),
             node,
             watcher,

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_lite::future::or;
 use ringmq_wire::codes::ErrorCode;
 use ringmq_wire::native::schema::{TopicCreateResponseT, TopicRecordT};
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
 
+use super::ambient::{Ambient, TokioAmbient};
 use crate::node::{ControlError, NodeHandle, ShardCommand, reply};
 use crate::registration::Watcher;
 
@@ -26,18 +27,20 @@ const APPEAR_ATTEMPTS: u32 = 100;
 
 /// See the module.
 #[derive(Clone)]
-pub struct TopicMaker {
+pub struct TopicMaker<A: Ambient = TokioAmbient> {
     node: NodeHandle,
     watcher: Watcher,
+    ambient: A,
     /// One lock for each topic that is being made, so that two first sends make one topic.
     making: Arc<Mutex<BTreeMap<String, Arc<Mutex<()>>>>>,
 }
 
-impl TopicMaker {
-    pub fn new(node: NodeHandle, watcher: Watcher) -> Self {
+impl<A: Ambient> TopicMaker<A> {
+    pub fn new(node: NodeHandle, watcher: Watcher, ambient: A) -> Self {
         Self {
             node,
             watcher,
+            ambient,
             making: Arc::default(),
         }
     }
@@ -139,17 +142,19 @@ impl TopicMaker {
             };
             match mailbox.try_send(command) {
                 Ok(()) => {
-                    return timeout(SHARE_WAIT, answer.recv_async())
-                        .await
-                        .map_err(|_| {
-                            ControlError::new(
-                                ErrorCode::TimedOut,
-                                format!("shard {shard} did not create {} in time", topic.name),
-                            )
-                        })?
-                        .map_err(|_| ControlError::stopping())?;
+                    let answered = async {
+                        let answer = answer.recv_async().await;
+                        answer.map_err(|_| ControlError::stopping())?
+                    };
+                    let late = async {
+                        self.ambient.sleep(SHARE_WAIT).await;
+                        let message =
+                            format!("shard {shard} did not create {} in time", topic.name);
+                        Err(ControlError::new(ErrorCode::TimedOut, message))
+                    };
+                    return or(answered, late).await;
                 }
-                Err(flume::TrySendError::Full(_)) => sleep(MAILBOX_WAIT).await,
+                Err(flume::TrySendError::Full(_)) => self.ambient.sleep(MAILBOX_WAIT).await,
                 Err(flume::TrySendError::Disconnected(_)) => return Err(ControlError::stopping()),
             }
         }
@@ -189,7 +194,7 @@ impl TopicMaker {
             if let Some(topic) = self.known(name) {
                 return Some(topic);
             }
-            sleep(MAILBOX_WAIT).await;
+            self.ambient.sleep(MAILBOX_WAIT).await;
         }
         None
     }
@@ -203,9 +208,9 @@ impl TopicMaker {
             topic.queues = identity.auto_create_queues;
         }
         if topic.incarnation_high == 0 && topic.incarnation_low == 0 {
-            topic.incarnation_high = rand::random();
+            topic.incarnation_high = self.ambient.random();
             // Zero means "do not check" in requests.
-            topic.incarnation_low = rand::random::<u64>().max(1);
+            topic.incarnation_low = self.ambient.random().max(1);
         }
         topic.version = topic.version.max(1);
         let mut shards: Vec<String> = self

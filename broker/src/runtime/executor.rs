@@ -97,7 +97,9 @@ async fn serve(open: OpenShard, board: Board, position: usize) {
     glommio::spawn_local(trim::run(open.shard.clone())).detach();
     glommio::spawn_local(delay::run(open.shard.clone())).detach();
     glommio::spawn_local(routes::run(open.shard.clone())).detach();
-    mailbox::run(open.shard, open.listener, open.commands).await;
+    let listener = open.listener;
+    let stop_listening = async move |patience| listener.stop(patience).await;
+    mailbox::run(open.shard, stop_listening, open.commands).await;
     board.set(position, Condition::Stopped);
 }
 

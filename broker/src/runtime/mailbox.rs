@@ -1,23 +1,21 @@
 //! What a shard is asked from outside its executor.
 
-use super::listener::Listener;
 use crate::handler::{Refusal, topic_create};
 use crate::node::{CallError, ClientAnswer, ControlError, Reply, ShardCommand};
 use crate::shard::Shard;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::remoting::Command;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// How long a stop waits for connections to take their answers.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Handles commands in order until one stops the shard, or nobody can send any more. Returns once the shard has
-/// stopped.
+/// stopped. `stop_listening` ends the shard's connections with that much patience.
 pub async fn run<D: Disk, R: Runtime>(
     shard: Shard<D, R>,
-    listener: Rc<Listener<D, R>>,
+    stop_listening: impl AsyncFnOnce(Duration),
     commands: flume::Receiver<ShardCommand>,
 ) {
     let mut on_stopped = None;
@@ -49,7 +47,7 @@ pub async fn run<D: Disk, R: Runtime>(
         }
     }
     shard.set_stopping();
-    listener.stop(STOP_PATIENCE).await;
+    stop_listening(STOP_PATIENCE).await;
     let stopped = shard.store().stop().await;
     if let Err(error) = &stopped {
         tracing::error!(

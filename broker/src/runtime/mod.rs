@@ -7,7 +7,7 @@
 mod condition;
 mod executor;
 pub mod listener;
-mod mailbox;
+pub(crate) mod mailbox;
 pub mod placement;
 mod pulse;
 

@@ -203,6 +203,13 @@ impl SimDisk {
         self.state.borrow_mut().options.capacity_bytes = capacity_bytes;
     }
 
+    /// Bytes of all files.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        let space = self.state.borrow().space();
+        space.total_bytes - space.free_bytes
+    }
+
     /// Makes all later operations slower or faster.
     pub fn set_latency_max(&self, latency_max: Duration) {
         self.state.borrow_mut().options.latency_max = latency_max;
@@ -212,6 +219,12 @@ impl SimDisk {
     #[must_use]
     pub fn image_hash(&self) -> u64 {
         self.state.borrow().image_hash()
+    }
+
+    /// All files, sorted by name; for checkers.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.state.borrow().names.keys().cloned().collect()
     }
 
     /// The bytes of a file as a reader sees them (unreadable blocks as zeros); for checkers.

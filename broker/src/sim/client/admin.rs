@@ -1,0 +1,182 @@
+//! A simulated administrator: topics are made, deleted and made again, offsets are reset.
+
+use super::connection::{Connection, Failure};
+use super::member::group_of;
+use crate::sim::draw::Draw;
+use crate::sim::oracle::{Incarnation, TopicFact};
+use crate::sim::plan::Plan;
+use crate::sim::world::World;
+use ringmq_storage_engine::runtime::Runtime;
+use ringmq_wire::codes::{ErrorCode, Kind};
+use ringmq_wire::native;
+use ringmq_wire::native::schema::*;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// See the module.
+pub struct Admin {
+    world: Rc<World>,
+    draw: Draw,
+    /// Shard name to address.
+    addresses: BTreeMap<String, String>,
+    next_incarnation: Incarnation,
+}
+
+impl Admin {
+    pub fn new(world: &Rc<World>, draw: Draw) -> Self {
+        let plan = &world.plan;
+        let mut addresses = BTreeMap::new();
+        for node in 0..plan.nodes {
+            for shard in 0..plan.shards {
+                let name = crate::node::shard_name(shard, &Plan::node_name(node));
+                addresses.insert(name, Plan::address(node, shard));
+            }
+        }
+        Self {
+            world: Rc::clone(world),
+            draw,
+            addresses,
+            next_incarnation: 1,
+        }
+    }
+
+    /// Places a topic and lets the oracle know of it; [`Self::create`] makes it.
+    pub fn place(&mut self, name: &str, queues: u32) -> Incarnation {
+        let mut placement: Vec<String> = self.addresses.keys().cloned().collect();
+        let first = self.draw.index(placement.len());
+        placement.rotate_left(first);
+        placement.truncate(queues as usize);
+        let incarnation = self.next_incarnation;
+        self.next_incarnation += 1;
+        let topic = TopicFact {
+            name: name.to_owned(),
+            queues,
+            placement,
+            created: false,
+            deleting: false,
+            deleted: false,
+        };
+        self.world.tell(|| {
+            format!(
+                "topic {name}: {queues} queues as {incarnation} on {:?}",
+                topic.placement
+            )
+        });
+        self.world
+            .oracle
+            .borrow_mut()
+            .topic_asked(incarnation, topic);
+        incarnation
+    }
+
+    fn fact(&self, incarnation: Incarnation) -> TopicFact {
+        self.world.oracle.borrow_mut().topic(incarnation).clone()
+    }
+
+    /// Makes every share, queue 0's home first; repeats what fails until the run is over.
+    pub async fn create(&mut self, incarnation: Incarnation) {
+        let topic = self.fact(incarnation);
+        let record = TopicRecordT {
+            name: topic.name.clone(),
+            incarnation_high: 0,
+            incarnation_low: incarnation,
+            queues: topic.queues,
+            placement: Some(topic.placement.clone()),
+            settings: None,
+            version: 1,
+        };
+        let request = TopicCreateRequestT {
+            topic: Box::new(record),
+            automatic: false,
+        };
+        for shard in &topic.placement {
+            loop {
+                let encode = |id| native::encode(Kind::TopicCreate, 0, id, 0, |b| request.pack(b));
+                match self.ask(shard, encode).await {
+                    Ok(()) => break,
+                    Err(failure) if self.may_repeat(&failure).await => {}
+                    Err(failure) => panic!("{} cannot be made at {shard}: {failure}", topic.name),
+                }
+                if self.world.is_over() {
+                    return;
+                }
+            }
+        }
+        self.world.oracle.borrow_mut().topic(incarnation).created = true;
+    }
+
+    /// Deletes every share, queue 0's home first.
+    pub async fn delete(&mut self, incarnation: Incarnation) {
+        self.world.oracle.borrow_mut().topic(incarnation).deleting = true;
+        let topic = self.fact(incarnation);
+        self.world
+            .tell(|| format!("topic {} ({incarnation}) is to be deleted", topic.name));
+        let request = TopicDeleteRequestT {
+            name: topic.name.clone(),
+            incarnation_high: 0,
+            incarnation_low: incarnation,
+        };
+        for shard in &topic.placement {
+            loop {
+                let encode = |id| native::encode(Kind::TopicDelete, 0, id, 0, |b| request.pack(b));
+                match self.ask(shard, encode).await {
+                    Ok(()) => break,
+                    Err(failure) if self.may_repeat(&failure).await => {}
+                    Err(failure) => {
+                        panic!("{} cannot be deleted at {shard}: {failure}", topic.name)
+                    }
+                }
+                if self.world.is_over() {
+                    return;
+                }
+            }
+        }
+        self.world.oracle.borrow_mut().topic(incarnation).deleted = true;
+    }
+
+    /// Sets a group to an offset in one queue, whoever holds it.
+    pub async fn reset(&mut self, incarnation: Incarnation) {
+        let topic = self.fact(incarnation);
+        let queue = self.draw.below(u64::from(topic.queues)) as u32;
+        let end = self.world.oracle.borrow().known_end((incarnation, queue));
+        let offset = self.draw.below(end + 1);
+        let group = group_of(&topic.name);
+        let shard = &topic.placement[queue as usize % topic.placement.len()];
+        let request = OffsetResetRequestT {
+            group: group.clone(),
+            topic: topic.name.clone(),
+            resets: Some(vec![OffsetResetT { queue, offset }]),
+            force: true,
+        };
+        self.world
+            .tell(|| format!("{group} is reset to {offset} in {}/{queue}", topic.name));
+        self.world
+            .oracle
+            .borrow_mut()
+            .reset(&group, (incarnation, queue), offset);
+        let encode = |id| native::encode(Kind::OffsetReset, 0, id, 0, |b| request.pack(b));
+        let done = self.ask(shard, encode).await;
+        self.world.tell(|| format!("reset: {done:?}"));
+        let mut oracle = self.world.oracle.borrow_mut();
+        match done {
+            Err(Failure::Lost) => oracle.reset_unanswered(&group, (incarnation, queue)),
+            _ => oracle.reset(&group, (incarnation, queue), offset),
+        }
+    }
+
+    async fn ask(&self, shard: &str, encode: impl FnOnce(u64) -> Vec<u8>) -> Result<(), Failure> {
+        let address = &self.addresses[shard];
+        let runtime = &self.world.runtime;
+        let mut connection = Connection::open(&self.world, runtime, address, "admin").await?;
+        connection.call(encode).await.map(|_| ())
+    }
+
+    async fn may_repeat(&mut self, failure: &Failure) -> bool {
+        let wait = self.draw.millis(20, 400);
+        self.world.runtime.sleep(wait).await;
+        match failure.code() {
+            None | Some(ErrorCode::ReadOnly) => true,
+            Some(code) => code.is_retryable(),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Simulated clients: what the native client library does, on simulated time and connections.
+//!
+//! - [`connection`]: frames over a stream, with deadlines; [`routes`]: asking name servers.
+//! - [`producer`]: idempotent producers; their order, retries and verdicts are the client library's own state machine.
+//! - [`member`]: members of consumer groups: leases, fetch sessions, commits; [`admin`]: topics come and go.
+
+pub mod admin;
+pub mod connection;
+pub mod member;
+pub mod producer;
+pub mod routes;
+
+/// The client library's state machine of a queue's producer, compiled here from its own file: it is pure, and the
+/// broker must not depend on the client library.
+#[path = "../../../../client/src/producer/lane.rs"]
+#[allow(dead_code, reason = "the library uses more of it")]
+mod lane;

@@ -1,0 +1,94 @@
+//! Where queues live, as name servers say. They are hints: a topic that one of them does not know may be there.
+
+use super::connection::{Connection, Failure};
+use crate::sim::draw::Draw;
+use crate::sim::plan::Plan;
+use crate::sim::world::World;
+use ringmq_wire::codes::Kind;
+use ringmq_wire::native::schema::{RouteQueryRequestT, RouteQueryResponse, TopicRecordT};
+use ringmq_wire::native::{self};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// A topic and where its shards can be reached.
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub record: TopicRecordT,
+    /// Live shards by name.
+    pub addresses: BTreeMap<String, String>,
+}
+
+impl Route {
+    /// The low half, which requests carry.
+    pub fn incarnation(&self) -> u64 {
+        self.record.incarnation_low
+    }
+
+    pub fn shard_of(&self, queue: u32) -> &str {
+        let placement = self.record.placement.as_deref().unwrap_or_default();
+        &placement[queue as usize % placement.len()]
+    }
+
+    /// Where a queue's shard is, if it is up.
+    pub fn address_of(&self, queue: u32) -> Option<&str> {
+        let address = self.addresses.get(self.shard_of(queue))?;
+        Some(address)
+    }
+}
+
+/// Asks name servers, any of them.
+pub struct Routes {
+    world: Rc<World>,
+    client_id: String,
+    draw: Draw,
+    connection: Option<Connection>,
+}
+
+impl Routes {
+    pub fn new(world: &Rc<World>, client_id: &str, draw: Draw) -> Self {
+        Self {
+            world: Rc::clone(world),
+            client_id: client_id.to_owned(),
+            draw,
+            connection: None,
+        }
+    }
+
+    /// The route of a topic; `None` if the name server that was asked does not know it.
+    pub async fn find(&mut self, topic: &str) -> Result<Option<Route>, Failure> {
+        let found = self.ask(topic).await;
+        if found.is_err() {
+            self.connection = None;
+        }
+        found
+    }
+
+    async fn ask(&mut self, topic: &str) -> Result<Option<Route>, Failure> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let server = self.draw.index(self.world.plan.name_servers);
+                let address = Plan::name_server_address(server);
+                let runtime = &self.world.runtime;
+                Connection::open(&self.world, runtime, &address, &self.client_id).await?
+            }
+        };
+        let request = RouteQueryRequestT {
+            topics: Some(vec![topic.to_owned()]),
+        };
+        let frame = connection
+            .call(|id| native::encode(Kind::RouteQuery, 0, id, 0, |b| request.pack(b)))
+            .await?;
+        self.connection = Some(connection);
+        let response = native::header::<RouteQueryResponse>(&frame.header);
+        let response = response.expect("a name server sends tables").unpack();
+        let route = response.routes.unwrap_or_default().into_iter().next();
+        let record = route.and_then(|route| route.record);
+        let shards = response.shards.unwrap_or_default().into_iter();
+        let addresses = shards.map(|shard| (shard.shard, shard.address)).collect();
+        Ok(record.map(|record| Route {
+            record: *record,
+            addresses,
+        }))
+    }
+}

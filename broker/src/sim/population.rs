@@ -1,0 +1,51 @@
+//! The clients of a topic: producers of each queue, and a consumer group.
+
+use super::client::{member, producer};
+use super::draw::Draw;
+use super::oracle::Incarnation;
+use super::world::World;
+use ringmq_storage_engine::runtime::Runtime;
+use ringmq_wire::native::schema::Acks;
+use std::rc::Rc;
+
+/// Starts them. They try until the topic is there.
+pub fn settle(world: &Rc<World>, incarnation: Incarnation, draw: &mut Draw) {
+    let topic = world.oracle.borrow_mut().topic(incarnation).clone();
+    let plan = &world.plan;
+    for producer in 0..plan.producers as u64 {
+        let acks = match draw.one_in(6) {
+            true => Acks::Received,
+            false => Acks::Durable,
+        };
+        let queues = (0..topic.queues)
+            .filter(|_| draw.one_in(2))
+            .collect::<Vec<_>>();
+        for queue in &queues {
+            let id = incarnation * 100 + producer + 1;
+            let plan = producer::ProducerPlan {
+                id,
+                topic: topic.name.clone(),
+                incarnation,
+                queue: *queue,
+                messages: plan.messages / queues.len() as u64,
+                acks,
+            };
+            let seed = draw.next();
+            let draw = Draw::numbered(seed, "producer", u64::from(*queue));
+            world
+                .runtime
+                .spawn(producer::run(Rc::clone(world), plan, draw));
+        }
+    }
+    for number in 0..plan.members {
+        let plan = member::MemberPlan {
+            topic: topic.name.clone(),
+            group: member::group_of(&topic.name),
+            name: format!("m{incarnation}-{number}"),
+        };
+        let draw = Draw::new(draw.next(), "member");
+        world
+            .runtime
+            .spawn(member::run(Rc::clone(world), plan, draw));
+    }
+}
