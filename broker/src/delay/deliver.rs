@@ -3,9 +3,9 @@
 //! The task looks at the head of each level's queue, sleeps until the first of them is due, and is woken when a level
 //! gains messages. Due messages go out in frames of many, level by level, each with the level's new offset.
 
+use super::DUE;
 use super::due::Latest;
-use super::park::properties_of;
-use super::{DUE, REAL_QUEUE, REAL_TOPIC};
+use super::park::batch_of;
 use crate::shard::Shard;
 use crate::shard::counters::count;
 use crate::state::record::GroupOffsets;
@@ -18,7 +18,8 @@ use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::store::{
     Append, AppendError, ReadBatches, ReadError, ReadLimits, Urgency,
 };
-use ringmq_wire::batch::{BatchBuilder, BatchError, BatchOptions, BatchView, Record, RecordView};
+use ringmq_wire::batch::{BatchView, Record, RecordView};
+use ringmq_wire::remoting::properties::{self, name};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -315,13 +316,9 @@ fn due_ms_of(record: &RecordView<'_>) -> Option<i64> {
 /// The message as it is to be stored: all as it was, but for our mark.
 fn target_of(record: &RecordView<'_>) -> Option<Target> {
     let envelope = record.envelope?;
-    let find = |wanted| {
-        let mut all = properties_of(envelope.properties);
-        all.find(|(name, _)| *name == wanted)
-            .map(|(_, value)| value)
-    };
-    let topic = find(REAL_TOPIC)?.to_owned();
-    let queue = find(REAL_QUEUE)?.parse().ok()?;
+    let topic = properties::get(envelope.properties, name::REAL_TOPIC)?.to_owned();
+    let queue = properties::get(envelope.properties, name::REAL_QUEUE_ID)?;
+    let queue = queue.parse().ok()?;
     let keys: Vec<&str> = record
         .keys
         .split(' ')
@@ -343,12 +340,6 @@ fn target_of(record: &RecordView<'_>) -> Option<Target> {
         queue,
         batch,
     })
-}
-
-fn batch_of(record: &Record<'_>) -> Result<Vec<u8>, BatchError> {
-    let mut builder = BatchBuilder::new();
-    builder.push(record)?;
-    builder.finish(&BatchOptions::default())
 }
 
 /// Appends what is due, with the level's new offset, in as few frames as the log takes.

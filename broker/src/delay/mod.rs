@@ -18,6 +18,9 @@ mod due;
 pub mod levels;
 mod park;
 
+#[cfg(test)]
+mod tests;
+
 pub use bell::Bell;
 pub use deliver::{run, waiting};
 pub use levels::DelayLevels;
@@ -26,6 +29,3 @@ pub use park::{Stored, park, store};
 /// Property of a parked message: when it is due, in wall-clock milliseconds. Beside RocketMQ's own properties, which
 /// stay within their bound and as they were; gone at delivery.
 const DUE: &str = "ringmq.due";
-/// RocketMQ's properties: where a parked message is to go.
-const REAL_TOPIC: &str = "REAL_TOPIC";
-const REAL_QUEUE: &str = "REAL_QID";

@@ -1,17 +1,18 @@
 //! Storing messages that come from this shard or from a RocketMQ client: at once, or to be delivered later.
 
-use super::{DUE, REAL_QUEUE, REAL_TOPIC};
+use super::DUE;
 use crate::handler::Refusal;
 use crate::shard::Shard;
 use crate::shard::counters::count;
 use crate::state::system::SCHEDULE_TOPIC;
-use crate::state::topics;
+use crate::state::{Refuse, topics};
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::batch::{BatchBuilder, BatchError, BatchOptions, Envelope, Record};
 use ringmq_wire::codes::ErrorCode;
 use ringmq_wire::limits::PROPERTIES_BYTES_MAX;
+use ringmq_wire::remoting::properties::{self, name};
 
 /// A message that entered the log. It survives a power cut once the store is durable up to `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub fn store<D: Disk, R: Runtime>(
     queue: u32,
     record: &Record<'_>,
 ) -> Result<Stored, Refusal> {
-    let batch = batch_of(record)?;
+    let batch = batch_of(record).map_err(refused)?;
     let (handle, base_offset) = shard.with_state(|state| {
         let share = state.topic(topic).ok_or_else(|| topics::not_found(topic))?;
         let handle = share.handles.get(queue as usize).copied();
@@ -64,9 +65,9 @@ fn park_until<D: Disk, R: Runtime>(
 ) -> Result<Stored, Refusal> {
     let due_ms = due_ms.to_string();
     let envelope = record.envelope.unwrap_or(PLAIN);
-    let real_queue = queue.to_string();
-    let places = [(REAL_TOPIC, topic), (REAL_QUEUE, real_queue.as_str())];
-    let properties = with_properties(envelope.properties, &places);
+    let mut properties = envelope.properties.to_owned();
+    properties::set(&mut properties, name::REAL_TOPIC, topic);
+    properties::set(&mut properties, name::REAL_QUEUE_ID, &queue.to_string());
     if properties.len() > PROPERTIES_BYTES_MAX {
         return Err(Refusal::new(
             ErrorCode::NotCarryable,
@@ -98,36 +99,11 @@ const PLAIN: Envelope<'static> = Envelope {
     properties: "",
 };
 
-/// A property string of RocketMQ with these properties set: others of the same names are gone.
-pub(super) fn with_properties(properties: &str, set: &[(&str, &str)]) -> String {
-    let mut out = String::with_capacity(properties.len() + 64);
-    let mut put = |name: &str, value: &str| {
-        for part in [name, "\u{1}", value, "\u{2}"] {
-            out.push_str(part);
-        }
-    };
-    for (name, value) in properties_of(properties) {
-        if !set.iter().any(|(other, _)| *other == name) {
-            put(name, value);
-        }
-    }
-    for (name, value) in set {
-        put(name, value);
-    }
-    out
-}
-
-/// Name and value of each property of RocketMQ's string.
-pub(super) fn properties_of(properties: &str) -> impl Iterator<Item = (&str, &str)> {
-    properties
-        .split('\u{2}')
-        .filter_map(|pair| pair.split_once('\u{1}'))
-}
-
-fn batch_of(record: &Record<'_>) -> Result<Vec<u8>, Refusal> {
+/// The batch of one message.
+pub(super) fn batch_of(record: &Record<'_>) -> Result<Vec<u8>, BatchError> {
     let mut builder = BatchBuilder::new();
-    builder.push(record).map_err(refused)?;
-    builder.finish(&BatchOptions::default()).map_err(refused)
+    builder.push(record)?;
+    builder.finish(&BatchOptions::default())
 }
 
 fn refused(error: BatchError) -> Refusal {
@@ -154,8 +130,8 @@ fn append<D: Disk, R: Runtime>(
     })
 }
 
-fn no_queue(topic: &str, queue: u32) -> crate::state::Refuse {
-    crate::state::Refuse::new(
+fn no_queue(topic: &str, queue: u32) -> Refuse {
+    Refuse::new(
         ErrorCode::QueueNotFound,
         format!("queue {queue} of topic {topic} is not on this shard"),
     )

@@ -5,6 +5,7 @@ use super::listener::Listener;
 use super::pulse::{self, Pulse};
 use super::{ShardPlan, mailbox};
 use crate::delay;
+use crate::handler::automatic;
 use crate::node::{NodeHandle, ShardCommand};
 use crate::shard::{Shard, routes, trim};
 use crate::state::ShardState;
@@ -73,6 +74,10 @@ async fn open(plan: ShardPlan, node: NodeHandle) -> Result<OpenShard, String> {
         return Err(format!("the log cannot be replayed: {defect}"));
     }
     let shard = Shard::new(plan.settings, store, runtime, node);
+    if let Err(refusal) = automatic::ensure_system_topics(&shard).await {
+        // What is there is served; RocketMQ's clients may miss the rest.
+        tracing::warn!(shard = shard.name(), %refusal.message, "system topics are not all there");
+    }
     let topics: Vec<_> = shard.with_state(|state| {
         let topics = state.topics();
         topics.map(|(name, topic)| topic.to_wire(name)).collect()
