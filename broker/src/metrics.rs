@@ -17,7 +17,7 @@ pub struct ShardMetrics {
     pub sessions: SessionMetrics,
     /// What became of messages to be delivered later.
     pub delayed: DelayMetrics,
-    /// Topics with a share here.
+    /// Topics with a share here, but for the broker's own.
     pub topics: u64,
     /// Queues of this shard.
     pub queues: u64,

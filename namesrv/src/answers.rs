@@ -83,6 +83,10 @@ pub(crate) fn cluster_topics(table: &RouteTable, correlation_id: u64) -> Answer 
     let mut topics = Vec::with_capacity(table.topic_count());
     for name in table.topic_names() {
         if let Some(route) = table.route(name) {
+            let settings = route.record.settings.as_deref();
+            if settings.is_some_and(|settings| settings.system) {
+                continue;
+            }
             bytes += record_bytes(&route.record);
             topics.push((*route.record).clone());
         }

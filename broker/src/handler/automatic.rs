@@ -8,7 +8,7 @@ use super::Refusal;
 use super::records::{append, publish_share, settled};
 use super::topic_create::rules;
 use crate::shard::Shard;
-use crate::state::system::{self, Place, dead_topic, retry_topic};
+use crate::state::system::{self, Place, SystemTopic, dead_topic, retry_topic};
 use crate::state::topics::{self, TopicSpec};
 use crate::state::{GroupSettings, TopicSettings, group_settings, groups};
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
@@ -72,6 +72,7 @@ fn after_template<D: Disk, R: Runtime>(
     let wished = u32::try_from(queues).unwrap_or(0).max(1);
     let settings = TopicSettings {
         inherit: false,
+        system: false,
         read_queues: None,
         write_queues: None,
         ..settings
@@ -181,24 +182,31 @@ pub async fn ensure_dead_topic<D: Disk, R: Runtime>(
     Ok(topic)
 }
 
-/// Makes the topics that RocketMQ's clients expect on every broker; to be called before the shard is registered.
-pub async fn ensure_system_topics<D: Disk, R: Runtime>(shard: &Shard<D, R>) -> Result<(), Refusal> {
+/// The topics that RocketMQ's clients expect on this shard.
+pub fn system_topics<D: Disk, R: Runtime>(shard: &Shard<D, R>) -> Vec<SystemTopic> {
     let identity = shard.node().identity();
-    let wanted = system::topics(Place {
+    system::topics(Place {
         cluster: &identity.cluster,
         shard: shard.name(),
         shards: shard.node().shards().len(),
         delay_levels: shard.settings().delay_levels.count(),
         auto_create: identity.auto_create,
-    });
+    })
+}
+
+/// Makes the topics that RocketMQ's clients expect on every broker; to be called before the shard is registered.
+pub async fn ensure_system_topics<D: Disk, R: Runtime>(shard: &Shard<D, R>) -> Result<(), Refusal> {
+    let wanted = system_topics(shard);
     for topic in wanted {
         if put_share(shard, &topic.name, topic.queues, topic.settings)? {
             continue;
         }
         // More delay levels than before.
         let grown = shard.with_state(|state| {
-            let queues = state.topic(&topic.name).map_or(0, |topic| topic.queues);
-            let queues = queues.max(topic.queues);
+            let there = state.topic(&topic.name);
+            let is_smaller =
+                there.is_some_and(|there| there.settings.system && there.queues < topic.queues);
+            let queues = if is_smaller { topic.queues } else { 0 };
             topics::update(state, rules(shard), &topic.name, queues, None)
         })?;
         if let Some(record) = grown {

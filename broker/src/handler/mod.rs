@@ -28,6 +28,7 @@ pub mod ping;
 pub mod produce;
 mod records;
 mod refusal;
+pub mod retry;
 pub mod shard_status;
 pub mod topic_create;
 pub mod topic_delete;

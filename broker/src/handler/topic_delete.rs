@@ -14,7 +14,10 @@ pub async fn handle<D: Disk, R: Runtime>(
 ) -> Result<TopicDeleteResponseT, Refusal> {
     let name = request.name.as_str();
     let incarnation = topics::incarnation(request.incarnation_high, request.incarnation_low);
-    let decided = shard.with_state(|state| topics::delete(state, name, incarnation));
+    let decided = shard.with_state(|state| {
+        topics::check_not_system(state, name)?;
+        topics::delete(state, name, incarnation)
+    });
     if let Ok(Some(record)) = &decided {
         append(shard, record)?;
     }

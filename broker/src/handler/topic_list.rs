@@ -1,4 +1,4 @@
-//! TopicList: all topics that have a share on this shard.
+//! TopicList: all topics that have a share on this shard, but for the broker's own.
 
 use super::records::settled;
 use super::{Refusal, SessionInfo};
@@ -12,7 +12,7 @@ pub async fn handle<D: Disk, R: Runtime>(
     _request: TopicListRequestT,
 ) -> Result<TopicListResponseT, Refusal> {
     let topics = shard.with_state(|state| {
-        let topics = state.topics();
+        let topics = state.topics().filter(|(_, topic)| !topic.settings.system);
         topics.map(|(name, topic)| topic.to_wire(name)).collect()
     });
     settled(shard).await?;

@@ -16,8 +16,10 @@ pub async fn handle<D: Disk, R: Runtime>(
     let name = request.name.as_str();
     let settings = request.settings.as_deref().map(TopicSettings::from_wire);
     let rules = rules(shard);
-    let decided =
-        shard.with_state(|state| topics::update(state, rules, name, request.queues, settings));
+    let decided = shard.with_state(|state| {
+        topics::check_not_system(state, name)?;
+        topics::update(state, rules, name, request.queues, settings)
+    });
     if let Ok(Some(record)) = &decided {
         append(shard, record)?;
     }

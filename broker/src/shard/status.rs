@@ -2,7 +2,9 @@
 
 use super::Shard;
 use crate::delay;
+use crate::handler::automatic;
 use crate::metrics::{DelayMetrics, SessionMetrics, ShardMetrics};
+use crate::state::{ShardState, Topic};
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::native::schema::ShardStatusResponseT;
@@ -88,7 +90,20 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
         }
     }
 
+    /// Topics and queues, but for the broker's own.
     fn topics_and_queues(&self) -> (u64, u64) {
-        self.with_state(|state| (state.topic_count() as u64, state.queue_count() as u64))
+        self.with_state(|state| {
+            let hidden = self.own_topics(state);
+            let hidden_queues: usize = hidden.iter().map(|topic| topic.handles.len()).sum();
+            let topics = state.topic_count() - hidden.len();
+            (topics as u64, (state.queue_count() - hidden_queues) as u64)
+        })
+    }
+
+    /// The broker's own topics here, which nobody made and nobody counts.
+    fn own_topics<'a>(&self, state: &'a ShardState) -> Vec<&'a Topic> {
+        let names = automatic::system_topics(self).into_iter();
+        let found = names.filter_map(|topic| state.topic(&topic.name));
+        found.filter(|topic| topic.settings.system).collect()
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! handles    count u32 | count x u32, ascending
 //! topic      incarnation u128 | queues u32 | placement_index u32 | version u64 | retention_ms i64 | message_bytes_max u32
-//!            flags u8 (1 readable, 2 writable, 4 inherit, 8 order, 16 multi-tag)
+//!            flags u8 (1 readable, 2 writable, 4 inherit, 8 order, 16 multi-tag, 32 system)
 //!            read_queues u32 | write_queues u32 (0xFFFF_FFFF: all that are here) | sys_flag i32
 //!            attributes u32 | attributes x (name text | value text), names ascending
 //!            shards u32 | shards x text | handles (one for each queue that lives here, by local id)
@@ -28,6 +28,7 @@ const WRITABLE: u8 = 2;
 const INHERIT: u8 = 4;
 const ORDER: u8 = 8;
 const MULTI_TAG: u8 = 16;
+const SYSTEM: u8 = 32;
 
 const CONSUME: u8 = 1;
 const FROM_MIN: u8 = 2;
@@ -167,6 +168,7 @@ fn put_settings_of_rocketmq(out: &mut Vec<u8>, settings: &TopicSettings) {
         (settings.inherit, INHERIT),
         (settings.order, ORDER),
         (settings.multi_tag, MULTI_TAG),
+        (settings.system, SYSTEM),
     ];
     out.push(put_flags(&flags));
     put_u32(out, settings.read_queues.unwrap_or(ALL_QUEUES));
@@ -175,7 +177,7 @@ fn put_settings_of_rocketmq(out: &mut Vec<u8>, settings: &TopicSettings) {
 }
 
 fn settings_of_rocketmq(reader: &mut Reader<'_>) -> Result<TopicSettings, DecodeError> {
-    let known = READABLE | WRITABLE | INHERIT | ORDER | MULTI_TAG;
+    let known = READABLE | WRITABLE | INHERIT | ORDER | MULTI_TAG | SYSTEM;
     let flags = flags(reader, known)?;
     let mut queues = |field| {
         let queues = reader.u32(field)?;
@@ -187,6 +189,7 @@ fn settings_of_rocketmq(reader: &mut Reader<'_>) -> Result<TopicSettings, Decode
         inherit: flags & INHERIT != 0,
         order: flags & ORDER != 0,
         multi_tag: flags & MULTI_TAG != 0,
+        system: flags & SYSTEM != 0,
         read_queues: queues("read_queues")?,
         write_queues: queues("write_queues")?,
         sys_flag: reader.u32("sys_flag")? as i32,

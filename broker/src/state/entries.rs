@@ -26,6 +26,8 @@ pub struct TopicSettings {
     pub order: bool,
     /// RocketMQ's filter type `MULTI_TAG`, kept for its tools.
     pub multi_tag: bool,
+    /// Made by the broker itself for RocketMQ's clients: not listed, and left alone.
+    pub system: bool,
     /// RocketMQ's topicSysFlag, kept for its tools.
     pub sys_flag: i32,
 }
@@ -42,6 +44,7 @@ impl Default for TopicSettings {
             write_queues: None,
             order: false,
             multi_tag: false,
+            system: false,
             sys_flag: 0,
         }
     }
@@ -59,6 +62,8 @@ impl TopicSettings {
             write_queues: u32::try_from(wire.write_queues).ok(),
             order: wire.order,
             multi_tag: wire.multi_tag,
+            // Nobody outside says so.
+            system: false,
             sys_flag: wire.sys_flag,
         }
     }
@@ -74,6 +79,7 @@ impl TopicSettings {
             write_queues: queues_to_wire(self.write_queues),
             order: self.order,
             multi_tag: self.multi_tag,
+            system: self.system,
             sys_flag: self.sys_flag,
         }
     }

@@ -15,6 +15,7 @@
 //! [`ShardState::defect`]; a shard with a defect must not serve.
 
 mod apply;
+pub mod attributes;
 mod bytes;
 mod codec;
 pub mod entries;

@@ -104,7 +104,10 @@ fn topic(name: &str, queues: u32, perm: i32) -> SystemTopic {
     SystemTopic {
         name: name.to_owned(),
         queues,
-        settings: TopicSettings::default().with_perm(perm),
+        settings: TopicSettings {
+            system: true,
+            ..TopicSettings::default().with_perm(perm)
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 //! Queue 0's home shard is asked first and is the lock: another incarnation there means that the topic exists. A
 //! repeated create of the same incarnation is answered with what is there, so a half-made topic can be completed.
 
-use super::entries::{Topic, TopicSettings};
+use super::entries::{Attributes, Topic, TopicSettings};
 use super::limits::{PLACEMENT_MAX, RETENTION_MS_MIN, SHARD_NAME_BYTES_MAX};
 use super::record::ControlRecord;
 use super::{Refuse, ShardState};
@@ -124,6 +124,65 @@ pub fn update(
         name: name.into(),
         topic,
     }))
+}
+
+/// Makes this shard's share, or changes it, as RocketMQ's tools do: `queues` are those of this shard that are read and
+/// written. Queues are never taken away, only hidden. A topic over several shards grows by the same number for each;
+/// each shard is told on its own. `None`: nothing changes.
+pub fn put_share(
+    state: &ShardState,
+    rules: TopicRules<'_>,
+    spec: &TopicSpec,
+    queues: [u32; 2],
+    attributes: Attributes,
+) -> Result<Option<ControlRecord>, Refuse> {
+    let Some(old) = state.topic(&spec.name) else {
+        let made = create(state, rules, spec)?;
+        let Some(ControlRecord::TopicPut { name, mut topic }) = made else {
+            return Ok(made);
+        };
+        topic.attributes = attributes;
+        hide_queues(&mut topic, queues);
+        return Ok(Some(ControlRecord::TopicPut { name, topic }));
+    };
+    let mut topic = old.clone();
+    let most = queues[0].max(queues[1]);
+    if most as usize > topic.handles.len() {
+        let all = most.saturating_mul(topic.placement.len() as u32);
+        check_queues(all)?;
+        grow(state, &mut topic, all)?;
+    }
+    topic.settings = TopicSettings {
+        retention_ms: old.settings.retention_ms,
+        message_bytes_max: old.settings.message_bytes_max,
+        ..spec.settings
+    };
+    topic.attributes = attributes;
+    hide_queues(&mut topic, queues);
+    if topic == *old {
+        return Ok(None);
+    }
+    topic.version += 1;
+    Ok(Some(ControlRecord::TopicPut {
+        name: spec.name.as_str().into(),
+        topic,
+    }))
+}
+
+fn hide_queues(topic: &mut Topic, [read, write]: [u32; 2]) {
+    let all = topic.handles.len() as u32;
+    topic.settings.read_queues = (read < all).then_some(read);
+    topic.settings.write_queues = (write < all).then_some(write);
+}
+
+/// Refuses to touch a topic that is the broker's own.
+pub fn check_not_system(state: &ShardState, name: &str) -> Result<(), Refuse> {
+    match state.topic(name) {
+        Some(topic) if topic.settings.system => {
+            Err(invalid(format!("topic {name} is the broker's own")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Deletes the share. `None`: there is none.

@@ -3683,9 +3683,10 @@ impl<'a> TopicSettings<'a> {
   pub const VT_INHERIT: ::flatbuffers::VOffsetT = 12;
   pub const VT_ORDER: ::flatbuffers::VOffsetT = 14;
   pub const VT_MULTI_TAG: ::flatbuffers::VOffsetT = 16;
-  pub const VT_SYS_FLAG: ::flatbuffers::VOffsetT = 18;
-  pub const VT_READ_QUEUES: ::flatbuffers::VOffsetT = 20;
-  pub const VT_WRITE_QUEUES: ::flatbuffers::VOffsetT = 22;
+  pub const VT_SYSTEM: ::flatbuffers::VOffsetT = 18;
+  pub const VT_SYS_FLAG: ::flatbuffers::VOffsetT = 20;
+  pub const VT_READ_QUEUES: ::flatbuffers::VOffsetT = 22;
+  pub const VT_WRITE_QUEUES: ::flatbuffers::VOffsetT = 24;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3702,6 +3703,7 @@ impl<'a> TopicSettings<'a> {
     builder.add_read_queues(args.read_queues);
     builder.add_sys_flag(args.sys_flag);
     builder.add_message_bytes_max(args.message_bytes_max);
+    builder.add_system(args.system);
     builder.add_multi_tag(args.multi_tag);
     builder.add_order(args.order);
     builder.add_inherit(args.inherit);
@@ -3718,6 +3720,7 @@ impl<'a> TopicSettings<'a> {
     let inherit = self.inherit();
     let order = self.order();
     let multi_tag = self.multi_tag();
+    let system = self.system();
     let sys_flag = self.sys_flag();
     let read_queues = self.read_queues();
     let write_queues = self.write_queues();
@@ -3729,6 +3732,7 @@ impl<'a> TopicSettings<'a> {
       inherit,
       order,
       multi_tag,
+      system,
       sys_flag,
       read_queues,
       write_queues,
@@ -3785,6 +3789,13 @@ impl<'a> TopicSettings<'a> {
     unsafe { self._tab.get::<bool>(TopicSettings::VT_MULTI_TAG, Some(false)).unwrap()}
   }
   #[inline]
+  pub fn system(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(TopicSettings::VT_SYSTEM, Some(false)).unwrap()}
+  }
+  #[inline]
   pub fn sys_flag(&self) -> i32 {
     // Safety:
     // Created from valid Table for this object
@@ -3820,6 +3831,7 @@ impl ::flatbuffers::Verifiable for TopicSettings<'_> {
      .visit_field::<bool>("inherit", Self::VT_INHERIT, false)?
      .visit_field::<bool>("order", Self::VT_ORDER, false)?
      .visit_field::<bool>("multi_tag", Self::VT_MULTI_TAG, false)?
+     .visit_field::<bool>("system", Self::VT_SYSTEM, false)?
      .visit_field::<i32>("sys_flag", Self::VT_SYS_FLAG, false)?
      .visit_field::<i32>("read_queues", Self::VT_READ_QUEUES, false)?
      .visit_field::<i32>("write_queues", Self::VT_WRITE_QUEUES, false)?
@@ -3835,6 +3847,7 @@ pub struct TopicSettingsArgs {
     pub inherit: bool,
     pub order: bool,
     pub multi_tag: bool,
+    pub system: bool,
     pub sys_flag: i32,
     pub read_queues: i32,
     pub write_queues: i32,
@@ -3850,6 +3863,7 @@ impl<'a> Default for TopicSettingsArgs {
       inherit: false,
       order: false,
       multi_tag: false,
+      system: false,
       sys_flag: 0,
       read_queues: -1,
       write_queues: -1,
@@ -3891,6 +3905,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TopicSettingsBuilder<'a, 'b, 
     self.fbb_.push_slot::<bool>(TopicSettings::VT_MULTI_TAG, multi_tag, false);
   }
   #[inline]
+  pub fn add_system(&mut self, system: bool) {
+    self.fbb_.push_slot::<bool>(TopicSettings::VT_SYSTEM, system, false);
+  }
+  #[inline]
   pub fn add_sys_flag(&mut self, sys_flag: i32) {
     self.fbb_.push_slot::<i32>(TopicSettings::VT_SYS_FLAG, sys_flag, 0);
   }
@@ -3927,6 +3945,7 @@ impl ::core::fmt::Debug for TopicSettings<'_> {
       ds.field("inherit", &self.inherit());
       ds.field("order", &self.order());
       ds.field("multi_tag", &self.multi_tag());
+      ds.field("system", &self.system());
       ds.field("sys_flag", &self.sys_flag());
       ds.field("read_queues", &self.read_queues());
       ds.field("write_queues", &self.write_queues());
@@ -3942,6 +3961,7 @@ pub struct TopicSettingsT {
   pub inherit: bool,
   pub order: bool,
   pub multi_tag: bool,
+  pub system: bool,
   pub sys_flag: i32,
   pub read_queues: i32,
   pub write_queues: i32,
@@ -3956,6 +3976,7 @@ impl Default for TopicSettingsT {
       inherit: false,
       order: false,
       multi_tag: false,
+      system: false,
       sys_flag: 0,
       read_queues: -1,
       write_queues: -1,
@@ -3974,6 +3995,7 @@ impl TopicSettingsT {
     let inherit = self.inherit;
     let order = self.order;
     let multi_tag = self.multi_tag;
+    let system = self.system;
     let sys_flag = self.sys_flag;
     let read_queues = self.read_queues;
     let write_queues = self.write_queues;
@@ -3985,6 +4007,7 @@ impl TopicSettingsT {
       inherit,
       order,
       multi_tag,
+      system,
       sys_flag,
       read_queues,
       write_queues,

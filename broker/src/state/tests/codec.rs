@@ -32,7 +32,7 @@ fn group_offsets() -> impl Strategy<Value = GroupOffsets> {
 fn settings() -> impl Strategy<Value = TopicSettings> {
     let queues = || proptest::option::of(0..u32::MAX);
     let numbers = (any::<i64>(), any::<u32>(), queues(), queues(), any::<i32>());
-    (numbers, any::<[bool; 5]>()).prop_map(|(numbers, flags)| TopicSettings {
+    (numbers, any::<[bool; 6]>()).prop_map(|(numbers, flags)| TopicSettings {
         retention_ms: numbers.0,
         message_bytes_max: numbers.1,
         read_queues: numbers.2,
@@ -43,6 +43,7 @@ fn settings() -> impl Strategy<Value = TopicSettings> {
         inherit: flags[2],
         order: flags[3],
         multi_tag: flags[4],
+        system: flags[5],
     })
 }
 

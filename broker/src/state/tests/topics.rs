@@ -1,7 +1,7 @@
 //! Making, changing and deleting topics.
 
 use super::world::{RULES, SHARD, World, assert_derived, batch, spec};
-use crate::state::topics::{create, delete, update};
+use crate::state::topics::{TopicSpec, check_not_system, create, delete, put_share, update};
 use crate::state::{ControlRecord, QueuePlace, StateLimits, TopicSettings};
 use ringmq_wire::codes::ErrorCode;
 
@@ -26,7 +26,7 @@ fn a_share_gets_its_own_queues() {
     assert_eq!((wire.incarnation_low, wire.queues, wire.version), (9, 7, 1));
     // The same again is answered with what is there; another incarnation is another topic.
     assert_eq!(create(&world.state, RULES, &spec), Ok(None));
-    let other = crate::state::topics::TopicSpec {
+    let other = TopicSpec {
         incarnation: 10,
         ..spec
     };
@@ -156,4 +156,69 @@ fn deleting_needs_the_incarnation_and_takes_all_that_hangs_on_the_queues() {
     assert_eq!(world.state.group_queue_count(), 1);
     assert!(world.state.group_queue("g", kept).is_some());
     assert_derived(&world.state);
+}
+
+fn put(world: &mut World, spec: &TopicSpec, queues: [u32; 2]) -> Option<ControlRecord> {
+    let record = put_share(&world.state, RULES, spec, queues, Vec::new()).expect("valid");
+    if let Some(record) = &record {
+        world.control(record);
+    }
+    record
+}
+
+#[test]
+fn rocketmq_s_tools_hide_queues_and_never_take_them_away() {
+    let mut world = world();
+    let spec = spec("orders", 5, 4, &[SHARD]);
+    assert!(put(&mut world, &spec, [4, 2]).is_some());
+    let seen = |world: &World| {
+        let topic = world.state.topic("orders").expect("made");
+        (
+            topic.handles.len(),
+            topic.read_queues(),
+            topic.write_queues(),
+        )
+    };
+    assert_eq!(seen(&world), (4, 4, 2));
+    assert_eq!(put(&mut world, &spec, [4, 2]), None, "nothing changes");
+    put(&mut world, &spec, [1, 1]);
+    assert_eq!(seen(&world), (4, 1, 1));
+    put(&mut world, &spec, [4, 6]);
+    assert_eq!(seen(&world), (6, 4, 6));
+    // What another tool set stays.
+    let kept = TopicSettings {
+        retention_ms: 5_000,
+        ..world.state.topic("orders").expect("made").settings
+    };
+    let record = update(&world.state, RULES, "orders", 0, Some(kept)).expect("valid");
+    world.control(&record.expect("a change"));
+    put(&mut world, &spec, [6, 6]);
+    let settings = world.state.topic("orders").expect("made").settings;
+    assert_eq!((settings.retention_ms, settings.read_queues), (5_000, None));
+    assert_derived(&world.state);
+}
+
+#[test]
+fn a_share_of_a_wider_topic_grows_by_as_many_for_each_shard() {
+    let mut world = world();
+    let wide = spec("wide", 5, 3, &["s01-a", SHARD]);
+    let made = create(&world.state, RULES, &wide).expect("valid");
+    world.control(&made.expect("new"));
+    assert_eq!(world.state.topic("wide").expect("made").handles.len(), 1);
+    put(&mut world, &wide, [3, 3]);
+    let topic = world.state.topic("wide").expect("made");
+    assert_eq!((topic.queues, topic.handles.len()), (6, 3));
+    assert_derived(&world.state);
+}
+
+#[test]
+fn what_is_the_broker_s_own_is_left_alone() {
+    let mut world = world();
+    let mut own = spec("own", 5, 1, &[SHARD]);
+    own.settings.system = true;
+    let made = create(&world.state, RULES, &own).expect("valid");
+    world.control(&made.expect("new"));
+    let refused = check_not_system(&world.state, "own").expect_err("not for clients");
+    assert_eq!(refused.code, ErrorCode::InvalidRequest);
+    assert_eq!(check_not_system(&world.state, "other"), Ok(()));
 }
