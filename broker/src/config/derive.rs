@@ -36,6 +36,7 @@ impl Config {
             disk_forced_percent: percent(storage.disk_forced_percent),
             disk_refuse_percent: percent(storage.disk_refuse_percent),
             snapshot_every_bytes: storage.snapshot_every_bytes,
+            write_mode: storage.write_mode,
             ..StoreOptions::default()
         }
     }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use ringmq_storage_engine::store::WriteMode;
+
 use super::value::{LogFormat, SettingValue};
 use super::{ConfigError, KeyInfo};
 
@@ -144,6 +146,9 @@ section! {
         disk_refuse_percent: u32 = 90, "percent", 10 ..= 99;
         /// Log bytes after which a snapshot is written. A start reads one snapshot and about this much log.
         snapshot_every_bytes: u64 = 536_870_912, "bytes", 1_048_576 ..= 1_099_511_627_776;
+        /// How a frame of the log is made durable: by one write with O_DSYNC, or by a write and a sync behind it. The first
+        /// is faster on most devices and never less safe.
+        write_mode: WriteMode = WriteMode::DurableWrite, "";
     }
 }
 

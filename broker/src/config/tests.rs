@@ -1,6 +1,7 @@
 //! Sources, bounds and wrong keys of the configuration.
 
 use super::*;
+use ringmq_storage_engine::store::WriteMode;
 use std::path::PathBuf;
 
 fn file(text: &str) -> Sources {
@@ -22,6 +23,7 @@ fn what_is_printed_can_be_read_back() {
     config.node.advertise = "broker.example:20911".to_owned();
     config.node.namesrv = vec!["a:1".to_owned(), "b:2".to_owned()];
     config.log.format = LogFormat::Json;
+    config.storage.write_mode = WriteMode::WriteThenSync;
     let text = print(&config);
     let (read, notes) = load(Config::default(), &file(&text)).expect("reads");
     assert_eq!(read, config);

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ringmq_storage_engine::store::WriteMode;
+
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -123,6 +125,27 @@ impl SettingValue for Vec<String> {
     }
     fn to_toml(&self) -> toml::Value {
         toml::Value::Array(self.iter().cloned().map(toml::Value::String).collect())
+    }
+}
+
+impl SettingValue for WriteMode {
+    const TYPE: &'static str = "\"durable-write\" or \"write-then-sync\"";
+    fn from_toml(value: &toml::Value) -> Option<Self> {
+        value.as_str().and_then(Self::from_text)
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        match text.trim() {
+            "durable-write" => Some(Self::DurableWrite),
+            "write-then-sync" => Some(Self::WriteThenSync),
+            _ => None,
+        }
+    }
+    fn to_toml(&self) -> toml::Value {
+        let name = match self {
+            Self::DurableWrite => "durable-write",
+            Self::WriteThenSync => "write-then-sync",
+        };
+        toml::Value::String(name.to_owned())
     }
 }
 

@@ -62,12 +62,18 @@ impl Broker {
     /// Any command in that directory, on free ports, with small segments.
     pub fn start(directory: &Path, arguments: &[&str]) -> Self {
         let log = directory.with_extension("log");
+        Self::launch(&mut program(), directory, &log, arguments)
+    }
+
+    /// The same with a command of the caller's making, and its log elsewhere.
+    pub fn launch(command: &mut Command, directory: &Path, log: &Path, arguments: &[&str]) -> Self {
+        let log = log.to_owned();
         let stderr = std::fs::File::options()
             .create(true)
             .append(true)
             .open(&log)
             .expect("a log beside the directory");
-        let mut child = program()
+        let mut child = command
             .args(arguments)
             .args(["--port", "0", "--admin-port", "0", "--data-dir"])
             .arg(directory)
@@ -145,6 +151,11 @@ impl Broker {
         assert_eq!(status.code(), Some(0), "{}", read(&log));
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         read(&self.log)
@@ -201,6 +212,10 @@ impl Random {
         {
             eprintln!("RINGMQ_SEED={seed}");
         }
+        Self::seeded(seed)
+    }
+
+    pub fn seeded(seed: u64) -> Self {
         Self(seed | 1)
     }
 

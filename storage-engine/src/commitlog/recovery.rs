@@ -31,6 +31,9 @@ pub struct Claims {
     pub durable: Position,
     /// Highest epoch seen.
     pub epoch: u64,
+    /// Frames that stand, in their places, behind the one that is missing: writes that were in flight reach the medium
+    /// in any order. All of them are dropped.
+    pub frames_behind: u64,
 }
 
 /// What a miss means.
@@ -48,6 +51,7 @@ impl Claims {
         Self {
             durable: meta.durable,
             epoch: meta.epoch,
+            frames_behind: 0,
         }
     }
 
@@ -97,6 +101,8 @@ pub async fn collect_claims<D: Disk>(
             Ok((header, _)) if header.log_id == meta.log_id => {
                 let (epoch, durable) = (header.epoch, header.durable);
                 claims.add(Claim { epoch, durable }, meta);
+                let stands = header.position == at && at < meta.valid_below(epoch);
+                claims.frames_behind += u64::from(stands && at > valid_end);
                 at.0 += BLOCK_BYTES as u64;
             }
             Err(super::scan::Miss::NoSegment(_)) => at = geometry.next_base(at),

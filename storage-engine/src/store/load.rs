@@ -114,6 +114,7 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
                 epoch,
                 replayed_from = start.0,
                 behind = replayed.miss,
+                frames_behind = claims.frames_behind,
                 "the log is recovered"
             );
             None
