@@ -150,6 +150,29 @@ impl Consumer {
 
     /// One fetch; false: there was nothing new for `wait_ms`.
     pub fn fetch(&mut self, wait_ms: u32) -> io::Result<bool> {
+        let (queues, payload) = self.exchange(wait_ms)?;
+        let mut rest = &payload[..];
+        let mut progress = false;
+        for queue in queues {
+            assert_eq!(queue.error, 0, "queue {}: {:?}", queue.slot, queue.message);
+            for batch in queue.batches.unwrap_or_default() {
+                let (bytes, behind) = rest.split_at(batch.length as usize);
+                rest = behind;
+                self.compare(queue.slot, bytes);
+                progress = true;
+            }
+        }
+        Ok(progress)
+    }
+
+    /// One fetch that is not expected to go well: what is wrong with each queue of the answer.
+    pub fn fetch_errors(&mut self, wait_ms: u32) -> io::Result<Vec<Option<ErrorCode>>> {
+        let (queues, _) = self.exchange(wait_ms)?;
+        let codes = queues.iter().map(|q| ErrorCode::from_number(q.error));
+        Ok(codes.collect())
+    }
+
+    fn exchange(&mut self, wait_ms: u32) -> io::Result<(Vec<FetchedQueueT>, Vec<u8>)> {
         let mut request = FetchRequestT::default();
         request.session = self.session;
         request.max_bytes = 4 << 20;
@@ -168,18 +191,7 @@ impl Consumer {
             .expect("a table")
             .unpack();
         self.session = table.session;
-        let mut rest = &answer.payload[..];
-        let mut progress = false;
-        for queue in table.queues.unwrap_or_default() {
-            assert_eq!(queue.error, 0, "queue {}: {:?}", queue.slot, queue.message);
-            for batch in queue.batches.unwrap_or_default() {
-                let (bytes, behind) = rest.split_at(batch.length as usize);
-                rest = behind;
-                self.compare(queue.slot, bytes);
-                progress = true;
-            }
-        }
-        Ok(progress)
+        Ok((table.queues.unwrap_or_default(), answer.payload))
     }
 
     fn compare(&mut self, queue: u32, bytes: &[u8]) {

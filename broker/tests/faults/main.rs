@@ -4,20 +4,24 @@
 //! as ignored; a test that was not run never counts as passed. So this target has a harness of its own, whose options
 //! are those of any other test: `cargo test -p ringmq-broker --test faults -- --list`.
 
+mod bad_disk;
 mod device;
 mod disk;
+mod full_disk;
 #[path = "../blackbox/harness.rs"]
 #[allow(dead_code, reason = "shared with the black-box tests")]
 mod harness;
 mod load;
 mod power_cuts;
 mod report;
+mod scene;
 #[path = "../blackbox/wire.rs"]
 #[allow(dead_code, reason = "shared with the black-box tests")]
 mod wire;
 
 use device::Kind;
-use disk::Loss;
+use disk::{Behaviour, Loss};
+use full_disk::Shortage;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
@@ -27,6 +31,8 @@ fn main() {
         Ok(())
     })];
     trials.extend(power_cut_trials());
+    trials.extend(bad_disk_trials());
+    trials.extend(full_disk_trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -60,6 +66,73 @@ fn power_cut_trials() -> Vec<Trial> {
 
 /// Cuts of each sort in an ordinary test run.
 const FEW: usize = 2;
+
+/// Errors, hangs and slowness below both file systems.
+fn bad_disk_trials() -> Vec<Trial> {
+    let good = Behaviour::default;
+    let writes_fail = Behaviour {
+        writes_fail: true,
+        ..good()
+    };
+    let flushes_fail = Behaviour {
+        flushes_fail: true,
+        ..good()
+    };
+    type Test = Box<dyn Fn(Kind) + Send>;
+    let mut trials = Vec::new();
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        let tests: [(&str, Test); 5] = [
+            (
+                "a_failed_write_stops_the_log_until_a_restart",
+                Box::new(move |kind| bad_disk::stops_the_log(kind, writes_fail)),
+            ),
+            (
+                "a_failed_flush_stops_the_log_until_a_restart",
+                Box::new(move |kind| bad_disk::stops_the_log(kind, flushes_fail)),
+            ),
+            (
+                "what_cannot_be_read_is_reported",
+                Box::new(bad_disk::reports_what_it_cannot_read),
+            ),
+            (
+                "a_disk_that_hangs_is_waited_for",
+                Box::new(bad_disk::outlives_a_hang),
+            ),
+            (
+                "a_slow_disk_is_only_slow",
+                Box::new(bad_disk::is_as_slow_as_its_disk),
+            ),
+        ];
+        for (name, test) in tests {
+            let name = format!("{name}_{}", kind.name());
+            trials.push(unless(device::missing(kind), &name, move || {
+                test(kind);
+                Ok(())
+            }));
+        }
+    }
+    trials
+}
+
+fn full_disk_trials() -> Vec<Trial> {
+    let shortages = [
+        (
+            Shortage::Watermark,
+            "a_disk_above_its_watermark_refuses_until_room_returns",
+        ),
+        (
+            Shortage::Segment,
+            "a_disk_without_room_for_a_segment_refuses_until_room_returns",
+        ),
+    ];
+    let trial = |(shortage, name): (Shortage, &str)| {
+        unless(device::missing(Kind::Ext4), name, move || {
+            full_disk::refuses_and_goes_on(Kind::Ext4, shortage);
+            Ok(())
+        })
+    };
+    shortages.into_iter().map(trial).collect()
+}
 
 /// A test that needs what not every machine has.
 fn unless(

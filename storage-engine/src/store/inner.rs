@@ -22,6 +22,7 @@ use crate::sync::{Signal, Turn};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Shared by the handles of a store and its tasks.
 pub(super) struct Inner<D: Disk, R: Runtime, S> {
@@ -62,6 +63,8 @@ pub(super) struct Inner<D: Disk, R: Runtime, S> {
     pub(super) rebuilding: Turn,
     /// One segment is sealed at a time.
     pub(super) sealing: Turn,
+    /// Frames are out since then, and the disk has finished none; `None`: nothing is out.
+    pub(super) waits_for_disk_since: Cell<Option<Duration>>,
     pub(super) condition: Condition,
     pub(super) signals: Signals,
 }

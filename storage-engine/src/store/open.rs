@@ -95,6 +95,7 @@ fn assemble<D: Disk, R: Runtime, S: StateMachine>(
         zeroing: Cell::new(None),
         snapshot_turn: Turn::default(),
         sealing: Turn::default(),
+        waits_for_disk_since: Cell::new(None),
         condition,
         signals: Signals::default(),
     }

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// Between two looks at a segment that is still being read.
 const PIN_POLL_MS: u64 = 5;
 
+/// A log that waits longer for its disk is worth a warning.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why segments stay.
 #[derive(Debug, thiserror::Error)]
 enum RetireFailed {
@@ -189,6 +192,18 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         if self.last_store_time_ms.get() > 0 && behind_ms > 60_000 {
             warnings.push(format!(
                 "the wall clock is {behind_ms} ms behind the last store time; records keep that time"
+            ));
+        }
+        let waits = self.waits_for_disk_since.get().map(|since| {
+            let waits = self.runtime.now().saturating_sub(since);
+            (waits > DISK_PATIENCE).then_some(waits)
+        });
+        if let Some(waits) = waits.flatten()
+            && self.stopped().is_none()
+        {
+            warnings.push(format!(
+                "the log waits for the disk, which has finished no write for {} s",
+                waits.as_secs()
             ));
         }
         warnings

@@ -36,9 +36,13 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     async fn write_frame(self: Rc<Self>, start: Position, buffer: Rc<D::Buf>) {
         let started = self.runtime.now();
         let bytes = buffer.len() as u64;
+        if self.waits_for_disk_since.get().is_none() {
+            self.waits_for_disk_since.set(Some(started));
+        }
         match self.write_durably(start, buffer).await {
             Ok(()) => {
-                let took = self.runtime.now().saturating_sub(started);
+                let now = self.runtime.now();
+                let took = now.saturating_sub(started);
                 let mut metrics = self.metrics.borrow_mut();
                 metrics.durable_write_us.record(took.as_micros() as u64);
                 metrics.frames_written += 1;
@@ -46,6 +50,8 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
                 metrics.frame_bytes.record(bytes);
                 drop(metrics);
                 self.frame_durable(start);
+                let is_idle = self.tail.borrow().is_idle();
+                self.waits_for_disk_since.set((!is_idle).then_some(now));
             }
             Err(error) => self.fail(error),
         }
