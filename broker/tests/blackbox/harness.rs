@@ -156,6 +156,14 @@ impl Broker {
         self.child.id()
     }
 
+    /// Memory that it holds, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = read(Path::new(&format!("/proc/{}/status", self.pid())));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("the process lives") * 1024
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         read(&self.log)

@@ -5,6 +5,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod crowds;
 mod durability;
 mod groups;
 mod harness;

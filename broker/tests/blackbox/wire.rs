@@ -73,6 +73,11 @@ impl Wire {
         Ok(wire)
     }
 
+    /// The bare connection.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
     /// Sends a header; its payload, if any, is to follow.
     pub fn send<T>(
         &mut self,
