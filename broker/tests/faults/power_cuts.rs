@@ -240,7 +240,7 @@ fn cut_connections(broker: &Broker) {
 fn watch(
     address: SocketAddr,
     bodies: &Arc<Bodies>,
-    seen: &mut Vec<usize>,
+    seen: &mut [usize],
     over: &AtomicBool,
 ) -> std::io::Result<()> {
     let mut consumer = Consumer::try_new(address, bodies, QUEUES)?;
