@@ -163,7 +163,7 @@ fn shard_address(shard: &Shard) -> schema::ShardAddressT {
         node: Some(shard.node.clone()),
         cluster: Some(shard.cluster.clone()),
         address: shard.address.clone(),
-        writable: shard.writable,
+        writable: shard.takes_messages(),
         epoch: shard.epoch,
     }
 }

@@ -1,7 +1,7 @@
 //! What an operator may set, with bounds. Every limit of the name server is here.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Settings of a [`crate::Server`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Config {
     pub expected_shards: usize,
     /// How long a stopping server waits for its connections.
     pub stop_timeout_ms: u64,
+    /// Where pairs that RocketMQ's tools set are kept; nowhere: until the server stops.
+    pub kv_file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -46,6 +48,7 @@ impl Default for Config {
             settle_ms: 3_000,
             expected_shards: 0,
             stop_timeout_ms: 2_000,
+            kv_file: None,
         }
     }
 }
@@ -67,6 +70,7 @@ pub struct FileConfig {
     pub settle_ms: Option<u64>,
     pub expected_shards: Option<usize>,
     pub stop_timeout_ms: Option<u64>,
+    pub kv_file: Option<PathBuf>,
 }
 
 /// Why a configuration cannot be used.
@@ -129,6 +133,7 @@ impl FileConfig {
         set(&mut config.settle_ms, self.settle_ms);
         set(&mut config.expected_shards, self.expected_shards);
         set(&mut config.stop_timeout_ms, self.stop_timeout_ms);
+        config.kv_file = self.kv_file.or(config.kv_file.take());
     }
 }
 

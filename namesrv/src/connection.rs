@@ -7,6 +7,7 @@ use crate::answers;
 use crate::config::Config;
 use crate::directory::{Directory, Signal};
 use crate::foreign::{Foreign, Opening, recognise};
+use crate::kv::KvStore;
 use crate::reader::{LargeFrames, ReadError, Reader};
 use crate::requests::{Next, Session, handle};
 use crate::route_table::Refusal;
@@ -14,7 +15,7 @@ use crate::watch::ConnectionId;
 use ringmq_wire::codes::{ErrorCode, Kind};
 use ringmq_wire::native::PREFACE;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -28,11 +29,29 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) config: Config,
     pub(crate) large_frames: LargeFrames,
+    pairs: Mutex<KvStore>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config) -> std::io::Result<Self> {
+        Ok(Self {
+            directory: Directory::new(&config),
+            large_frames: LargeFrames::new(config.large_frame_bytes_max),
+            pairs: Mutex::new(KvStore::open(config.kv_file.clone())?),
+            config,
+        })
+    }
+
+    /// The pairs of strings, for one access.
+    pub(crate) fn pairs(&self) -> MutexGuard<'_, KvStore> {
+        // Every change is complete before anything in it could panic half-way; going on beats stopping.
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(crate) enum End {
     #[error("the client closed it")]
     Closed,
     #[error("the server stops")]
@@ -55,13 +74,20 @@ enum End {
     Write(std::io::Error),
 }
 
-struct Connection {
-    shared: Arc<Shared>,
-    reader: Reader<OwnedReadHalf>,
+pub(crate) struct Connection {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) reader: Reader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
-    session: Session,
-    stop: watch::Receiver<bool>,
-    last_request: Instant,
+    pub(crate) session: Session,
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) last_request: Instant,
+}
+
+/// What the other side opened with.
+#[derive(Debug, Clone, Copy)]
+enum Protocol {
+    Native,
+    Remoting,
 }
 
 /// Serves a connection to its end.
@@ -86,7 +112,7 @@ pub(crate) async fn serve(
         shared: shared.clone(),
     };
     let end = connection.run().await;
-    shared.directory.unwatch(id);
+    shared.directory.connection_closed(id);
     let client = connection.session.client_id.as_deref().unwrap_or("-");
     match end {
         End::Foreign(_) => tracing::warn!(%peer, "connection refused: {end}"),
@@ -96,31 +122,37 @@ pub(crate) async fn serve(
 }
 
 /// Completes when the server stops, or is gone.
-async fn stopping(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopping(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
 impl Connection {
     async fn run(&mut self) -> End {
-        if let Err(end) = self.open().await {
-            return end;
-        }
+        let protocol = match self.open().await {
+            Ok(protocol) => protocol,
+            Err(end) => return end,
+        };
         loop {
-            if let Err(end) = self.step().await {
+            let step = match protocol {
+                Protocol::Native => self.step().await,
+                Protocol::Remoting => self.remoting_step().await,
+            };
+            if let Err(end) = step {
                 return end;
             }
         }
     }
 
-    /// Waits for the preface.
-    async fn open(&mut self) -> Result<(), End> {
+    /// Waits for the first bytes.
+    async fn open(&mut self) -> Result<Protocol, End> {
         let deadline = Instant::now() + self.transfer_timeout();
         loop {
             match recognise(self.reader.buffered()) {
                 Opening::Native => {
                     self.reader.skip(PREFACE.len());
-                    return Ok(());
+                    return Ok(Protocol::Native);
                 }
+                Opening::Remoting => return Ok(Protocol::Remoting),
                 Opening::Foreign(foreign) => {
                     self.write(&foreign.answer()).await?;
                     return Err(End::Foreign(foreign));
@@ -141,12 +173,8 @@ impl Connection {
 
     /// One request or one push.
     async fn step(&mut self) -> Result<(), End> {
-        let idle_deadline =
-            self.last_request + Duration::from_millis(self.shared.config.idle_timeout_ms);
-        let frame_deadline = self
-            .reader
-            .frame_started()
-            .map(|started| started + self.transfer_timeout());
+        let idle_deadline = self.idle_deadline();
+        let frame_deadline = self.frame_deadline();
         let signal = self.session.signal.clone();
         let request = tokio::select! {
             request = self.reader.next() => request,
@@ -211,12 +239,23 @@ impl Connection {
         Ok(())
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
         match timeout(self.transfer_timeout(), self.writer.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(End::Write(error)),
             Err(_) => Err(End::SlowReader),
         }
+    }
+
+    /// When a client that sends nothing has done so for too long.
+    pub(crate) fn idle_deadline(&self) -> Instant {
+        self.last_request + Duration::from_millis(self.shared.config.idle_timeout_ms)
+    }
+
+    /// When the frame that has begun must be there.
+    pub(crate) fn frame_deadline(&self) -> Option<Instant> {
+        let started = self.reader.frame_started()?;
+        Some(started + self.transfer_timeout())
     }
 
     fn transfer_timeout(&self) -> Duration {

@@ -3,6 +3,7 @@
 //! The lock is held for one decision at a time, never across an await.
 
 use crate::answers;
+use crate::broker_table::{BrokerLimits, BrokerTable};
 use crate::config::Config;
 use crate::route_table::{Changed, Refusal, RouteLimits, RouteTable};
 use crate::watch::{ConnectionId, WatchError, WatchLimits, Watches};
@@ -40,6 +41,7 @@ impl Signal {
 #[derive(Debug)]
 struct State {
     table: RouteTable,
+    brokers: BrokerTable,
     watches: Watches,
     signals: BTreeMap<ConnectionId, Arc<Signal>>,
     checked_ms: u64,
@@ -66,6 +68,10 @@ impl Directory {
         };
         let state = State {
             table: RouteTable::new(limits),
+            brokers: BrokerTable::new(BrokerLimits {
+                brokers_max: config.shards_max,
+                topics_max: config.topics_max,
+            }),
             watches: Watches::new(watch_limits),
             signals: BTreeMap::new(),
             checked_ms: 0,
@@ -101,8 +107,10 @@ impl Directory {
                 "this process did not run: shards get that much longer to be heard"
             );
             state.table.forgive(lost_ms);
+            state.brokers.forgive(lost_ms);
         }
         state.checked_ms = now_ms;
+        state.brokers.expire(now_ms);
         let changed = state.table.expire(now_ms);
         state.announce(&changed);
     }
@@ -115,6 +123,32 @@ impl Directory {
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&RouteTable) -> T) -> T {
         look(&self.lock().table)
+    }
+
+    /// Looks at shards and RocketMQ brokers at one moment.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&RouteTable, &BrokerTable) -> T) -> T {
+        let state = self.lock();
+        look(&state.table, &state.brokers)
+    }
+
+    /// Performs a change of the RocketMQ brokers, at the time given.
+    pub(crate) fn change_brokers<T>(
+        &self,
+        decide: impl FnOnce(&RouteTable, &mut BrokerTable, u64) -> T,
+    ) -> T {
+        let mut state = self.lock();
+        let State { table, brokers, .. } = &mut *state;
+        decide(table, brokers, self.now_ms())
+    }
+
+    /// Takes write permission from a shard, or a name of RocketMQ brokers, or gives it back; how many topics it has.
+    pub(crate) fn set_wiped(&self, name: &str, wiped: bool) -> Option<usize> {
+        let mut state = self.lock();
+        if let Some(changed) = state.table.set_wiped(name, wiped) {
+            state.announce(&changed);
+            return Some(state.table.topics_of(name).count());
+        }
+        state.brokers.set_wiped(name, wiped)
     }
 
     /// Sets the watch of a connection; its signal is raised at once for the first push.
@@ -146,8 +180,12 @@ impl Directory {
         Ok(())
     }
 
-    pub(crate) fn unwatch(&self, connection: ConnectionId) {
+    /// Forgets what came by a connection: its watch, and RocketMQ brokers.
+    pub(crate) fn connection_closed(&self, connection: ConnectionId) {
         let mut state = self.lock();
+        for (broker, id) in state.brokers.connection_closed(connection) {
+            tracing::warn!(%broker, id, "the connection of the broker closed: taken out of the routes");
+        }
         state.watches.remove(connection);
         state.signals.remove(&connection);
     }

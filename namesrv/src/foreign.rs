@@ -1,4 +1,4 @@
-//! Recognising what is not the native protocol by its first bytes, so that a wrong port costs one readable line
+//! Recognising a protocol by the first bytes, so that a wrong port costs one readable line
 //! instead of a riddle. Pure.
 
 use ringmq_wire::native::PREFACE;
@@ -11,8 +11,6 @@ pub enum Foreign {
     /// HTTP/2 with prior knowledge; usually a RocketMQ 5 gRPC client.
     Http2,
     Http1,
-    /// RocketMQ's remoting protocol.
-    Remoting,
     /// A RingMQ client of another protocol version.
     OtherVersion(u8),
     Unknown,
@@ -24,6 +22,8 @@ pub enum Opening {
     /// Not enough bytes to tell.
     Incomplete,
     Native,
+    /// RocketMQ's remoting protocol.
+    Remoting,
     Foreign(Foreign),
 }
 
@@ -42,13 +42,15 @@ pub fn recognise(first: &[u8]) -> Opening {
     if first.len() < 4 {
         return Opening::Incomplete;
     }
+    // A big-endian length up to 16 MiB, as every remoting frame begins.
+    if let [0, ..] | [1, 0, 0, 0, ..] = first {
+        return Opening::Remoting;
+    }
     let methods: [&[u8]; 6] = [b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE"];
     Opening::Foreign(match first {
         [0x16, 0x03, ..] => Foreign::Tls,
         [b'P', b'R', b'I', b' ', ..] => Foreign::Http2,
         _ if methods.iter().any(|method| first.starts_with(method)) => Foreign::Http1,
-        // A big-endian length under 16 MiB, as every remoting frame begins.
-        [0, ..] => Foreign::Remoting,
         _ => Foreign::Unknown,
     })
 }
@@ -59,14 +61,11 @@ impl Foreign {
         match self {
             Self::Tls => "a TLS handshake: this port speaks plain text, switch TLS off in the client".into(),
             Self::Http2 => {
-                "HTTP/2, as a RocketMQ 5 gRPC client opens: this port speaks RingMQ's native protocol only".into()
+                "HTTP/2, as a RocketMQ 5 gRPC client opens: this port speaks RingMQ's native and RocketMQ's remoting protocol".into()
             }
             Self::Http1 => {
-                "an HTTP request: this port speaks RingMQ's native protocol; a broker's admin port serves HTTP"
+                "an HTTP request: a broker's admin port serves HTTP, this one does not"
                     .into()
-            }
-            Self::Remoting => {
-                "bytes that look like RocketMQ's remoting protocol, which this name server does not serve".into()
             }
             Self::OtherVersion(version) => {
                 format!("RingMQ's native protocol in version {version}: this server speaks version 1")
@@ -97,7 +96,7 @@ impl Foreign {
                 out.extend_from_slice(text);
                 out
             }
-            Self::Remoting | Self::OtherVersion(_) | Self::Unknown => Vec::new(),
+            Self::OtherVersion(_) | Self::Unknown => Vec::new(),
         }
     }
 }
@@ -121,7 +120,8 @@ mod tests {
         assert_eq!(foreign(b"\x16\x03\x01\x02"), Foreign::Tls);
         assert_eq!(foreign(b"PRI * HTTP/2.0"), Foreign::Http2);
         assert_eq!(foreign(b"GET / HTTP/1.1"), Foreign::Http1);
-        assert_eq!(foreign(&[0, 0, 1, 20, 0, 0, 1, 16]), Foreign::Remoting);
+        assert_eq!(recognise(&[0, 0, 1, 20, 0, 0, 1, 16]), Opening::Remoting);
+        assert_eq!(recognise(&[1, 0, 0, 0]), Opening::Remoting);
         assert_eq!(foreign(b"hello"), Foreign::Unknown);
     }
 }

@@ -24,6 +24,9 @@ struct Arguments {
     /// TOML file with further settings; flags go before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// File for the pairs that RocketMQ's tools set; without it they are kept until the server stops
+    #[arg(long, value_name = "FILE")]
+    kv_file: Option<PathBuf>,
     /// How log lines are written to stderr; RUST_LOG filters them
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     log_format: LogFormat,
@@ -58,6 +61,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(port) = arguments.port {
         config.listen.set_port(port);
     }
+    config.kv_file = arguments.kv_file.or(config.kv_file);
     config.check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -7,6 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use ringmq_wire::limits::FRAME_HEADER_BYTES_MAX;
 use ringmq_wire::native::{Decoded, FRAME_PREFIX_BYTES, FrameError, FramePrefix, decode};
+use ringmq_wire::remoting;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +17,9 @@ use tokio::time::Instant;
 pub(crate) const SMALL_FRAME_BYTES: usize = 64 << 10;
 const READ_BYTES_MIN: usize = 4 << 10;
 const PERMIT_BYTES: usize = 1 << 10;
+/// Largest frame of either protocol that a name server reads.
+const FRAME_BYTES_MAX: usize = FRAME_PREFIX_BYTES + FRAME_HEADER_BYTES_MAX;
+const _: () = assert!(remoting::FRAME_BYTES_MAX + 4 <= FRAME_BYTES_MAX);
 
 /// The memory that all connections share for large frames.
 #[derive(Debug, Clone)]
@@ -41,6 +45,10 @@ pub(crate) enum ReadError {
     Frame(#[from] FrameError),
     #[error("a request to a name server has no payload, this one has {0} bytes")]
     Payload(usize),
+    #[error("remoting frame: {0}")]
+    Remoting(#[from] remoting::FrameError),
+    #[error("{0}")]
+    RemotingHeader(#[from] remoting::HeaderError),
     #[error("connection failed: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -108,8 +116,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    async fn claim(&mut self, needed: usize) {
-        debug_assert!(needed <= FRAME_PREFIX_BYTES + FRAME_HEADER_BYTES_MAX);
+    /// Claims memory for a frame of that size, if it is a large one.
+    pub(crate) async fn claim(&mut self, needed: usize) {
+        debug_assert!(needed <= FRAME_BYTES_MAX);
         if needed > SMALL_FRAME_BYTES && self.share.is_none() {
             let permits = (needed / PERMIT_BYTES) as u32;
             let semaphore = self.large_frames.0.clone();
@@ -122,18 +131,24 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if prefix.payload_bytes() > 0 {
             return Err(ReadError::Payload(prefix.payload_bytes()));
         }
-        let frame = self.buffer.split_to(prefix.frame_bytes).freeze();
+        let (frame, share) = self.split(prefix.frame_bytes);
+        Ok(Request {
+            prefix,
+            header: frame.slice(prefix.header_range()),
+            _share: share,
+        })
+    }
+
+    /// Takes a whole frame from the front, and its claim.
+    pub(crate) fn split(&mut self, frame_bytes: usize) -> (Bytes, Option<OwnedSemaphorePermit>) {
+        let frame = self.buffer.split_to(frame_bytes).freeze();
         let share = self.share.take();
         if share.is_some() {
             // Leave the large allocation to the request alone.
             self.buffer = BytesMut::from(&self.buffer[..]);
         }
         self.restart_clock();
-        Ok(Request {
-            prefix,
-            header: frame.slice(prefix.header_range()),
-            _share: share,
-        })
+        (frame, share)
     }
 
     fn restart_clock(&mut self) {

@@ -2,8 +2,6 @@
 
 use crate::config::Config;
 use crate::connection::{Shared, serve};
-use crate::directory::Directory;
-use crate::reader::LargeFrames;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,11 +31,7 @@ impl Server {
             .check()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let listener = TcpListener::bind(config.listen).await?;
-        let shared = Shared {
-            directory: Directory::new(&config),
-            large_frames: LargeFrames::new(config.large_frame_bytes_max),
-            config,
-        };
+        let shared = Shared::new(config)?;
         Ok(Self {
             listener,
             shared: Arc::new(shared),

@@ -10,9 +10,11 @@
 
 mod checks;
 mod shard;
+mod shares;
 
 pub use checks::PLACEMENT_MAX;
 pub use shard::{HEARTBEAT_TIMEOUT_MS_DEFAULT, Shard, ShardIdentity};
+pub use shares::local_queues;
 
 use crate::liveness::Liveness;
 use checks::{check_base, check_not_older, check_owner, check_registration};
@@ -157,19 +159,6 @@ impl RouteTable {
             return Ok(Changed::new());
         }
         Ok(self.make_absent(&name, now_ms))
-    }
-
-    /// Takes write permission from a live shard, until it registers anew.
-    pub fn wipe_writable(&mut self, shard: &str) -> Changed {
-        let Some(entry) = self.shards.get_mut(shard) else {
-            return Changed::new();
-        };
-        if !entry.shard.live || !entry.shard.writable {
-            return Changed::new();
-        }
-        entry.shard.writable = false;
-        self.version += 1;
-        entry.shares.keys().cloned().collect()
     }
 
     /// Makes shards absent that were silent for too long, and forgets those that are absent for too long.
@@ -317,7 +306,11 @@ impl RouteTable {
             Some((name, _)) => name.clone(),
             None => request.shard.as_str().into(),
         };
-        let shard = Shard::registered(&name, request, now_ms);
+        let mut shard = Shard::registered(&name, request, now_ms);
+        shard.wiped = self
+            .shards
+            .get(&name)
+            .is_some_and(|entry| entry.shard.wiped);
         self.liveness
             .set(&name, now_ms + u64::from(shard.heartbeat_timeout_ms));
         let shard_is_new = match self.shards.get_mut(&name) {

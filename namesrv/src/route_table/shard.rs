@@ -18,7 +18,10 @@ pub struct Shard {
     /// Raised at every start of the shard.
     pub epoch: u64,
     pub address: String,
+    /// What the shard says; see also [`Self::takes_messages`].
     pub writable: bool,
+    /// Whether an operator took write permission from it.
+    pub wiped: bool,
     pub heartbeat_timeout_ms: u32,
     pub last_heartbeat_ms: u64,
     /// Version of its table of shares.
@@ -52,6 +55,7 @@ impl Shard {
             epoch: request.epoch,
             address: request.address.clone(),
             writable: request.writable,
+            wiped: false,
             heartbeat_timeout_ms: timeout_ms,
             last_heartbeat_ms: now_ms,
             version: request.version,
@@ -61,6 +65,11 @@ impl Shard {
 
     pub(super) fn is_same_start(&self, identity: &ShardIdentity<'_>) -> bool {
         self.directory == identity.directory && self.epoch == identity.epoch
+    }
+
+    /// Whether producers should be sent there.
+    pub fn takes_messages(&self) -> bool {
+        self.writable && !self.wiped
     }
 
     /// Whether clients could not tell the two apart.
