@@ -28,6 +28,7 @@ pub mod ping;
 pub mod produce;
 mod records;
 mod refusal;
+pub mod remoting;
 pub mod retry;
 pub mod shard_status;
 pub mod topic_create;

@@ -13,6 +13,7 @@ pub async fn handle<D: Disk, R: Runtime>(
     request: OffsetFetchRequestT,
 ) -> Result<OffsetFetchResponseT, Refusal> {
     groups::check_name(&request.group)?;
+    shard.flush_commits();
     let asked = request.queues.unwrap_or_default();
     let answer = shard.with_state(|state| {
         let topic = topic(state, &request.topic)?;

@@ -20,6 +20,7 @@ pub async fn handle<D: Disk, R: Runtime>(
     request: OffsetResetRequestT,
 ) -> Result<OffsetResetResponseT, Refusal> {
     groups::check_name(&request.group)?;
+    shard.flush_commits();
     let resets = request.resets.as_deref().unwrap_or_default();
     let mut errors = Vec::with_capacity(resets.len());
     // A queue may be in the request twice: the last one counts.

@@ -48,6 +48,7 @@ pub async fn run<D: Disk, R: Runtime>(
     }
     shard.set_stopping();
     stop_listening(STOP_PATIENCE).await;
+    shard.flush_commits();
     let stopped = shard.store().stop().await;
     if let Err(error) = &stopped {
         tracing::error!(

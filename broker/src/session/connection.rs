@@ -3,11 +3,16 @@
 //! The writer sends what is in the outbox in few large sends. Everything else is in [`super::reader`],
 //! [`super::native`], [`super::serve`] and [`super::watch`], which name no runtime.
 
+use super::inbox::Inbox;
 use super::link::{Link, Phase};
 use super::native::Session;
-use super::reader::{Reader, Source, now_ms};
+use super::pace::Timeout;
+use super::reader::{Ended, Reader, now_ms};
+use super::remoting;
 use super::serve::Connection;
+use super::source::{Receive, Source};
 use super::watch::SendWatch;
+use crate::handler::remoting::Origin;
 use crate::shard::Shard;
 use futures_lite::future::{or, poll_fn};
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -31,11 +36,33 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What a connection and its supervisor share.
 pub struct Wire<D: Disk> {
     stream: RefCell<TcpStream>,
-    session: Rc<RefCell<Session>>,
+    receiving: RefCell<Receiving>,
     link: Rc<Link<D>>,
     send_watch: RefCell<SendWatch>,
-    number: u64,
-    peer: SocketAddr,
+    origin: Origin,
+}
+
+/// The receiving side, by protocol. A connection is native until its first bytes say otherwise.
+enum Receiving {
+    Native(Rc<RefCell<Session>>),
+    Remoting(Rc<RefCell<remoting::Session>>),
+}
+
+impl Receiving {
+    fn check(&self, now_ms: u64, owed: bool) -> Option<Timeout> {
+        match self {
+            Self::Native(session) => {
+                let mut session = session.borrow_mut();
+                session.release_idle(now_ms);
+                session.check(now_ms, owed)
+            }
+            Self::Remoting(session) => {
+                let mut session = session.borrow_mut();
+                session.release_idle(now_ms);
+                session.check(now_ms, owed)
+            }
+        }
+    }
 }
 
 impl<D: Disk> Wire<D> {
@@ -49,26 +76,26 @@ impl<D: Disk> Wire<D> {
         // A socket that is gone already tells at the first read.
         let _ = stream.set_nodelay(true);
         let session = Session::new(*shard.limits(), now_ms(shard));
+        // The same for a socket without an end of ours.
+        let local = stream.local_addr().unwrap_or(peer);
         Rc::new(Self {
             stream: RefCell::new(stream),
-            session: Rc::new(RefCell::new(session)),
+            receiving: RefCell::new(Receiving::Native(Rc::new(RefCell::new(session)))),
             link: Rc::new(Link::new(shard)),
             send_watch: RefCell::default(),
-            number,
-            peer,
+            origin: Origin {
+                number,
+                peer,
+                local,
+            },
         })
     }
 
     /// Drops a peer that let a deadline pass; to be called about once a second.
     pub fn supervise<R: Runtime>(&self, shard: &Shard<D, R>) {
         let now_ms = now_ms(shard);
-        let late = {
-            let mut session = self.session.borrow_mut();
-            session.release_idle(now_ms);
-            session
-                .check(now_ms, self.link.owes())
-                .map(|timeout| timeout.to_string())
-        };
+        let late = self.receiving.borrow().check(now_ms, self.link.owes());
+        let late = late.map(|timeout| timeout.to_string());
         let (waiting, sent) = (self.link.has_unsent(), self.link.sent_bytes());
         let stalled = self
             .send_watch
@@ -78,8 +105,8 @@ impl<D: Disk> Wire<D> {
         if let Some(reason) = late.or(stalled) {
             tracing::info!(
                 shard = shard.name(),
-                connection = self.number,
-                peer = %self.peer,
+                connection = self.origin.number,
+                peer = %self.origin.peer,
                 "connection dropped: {reason}"
             );
             self.kill();
@@ -162,7 +189,7 @@ impl<D: Disk> Wire<D> {
 }
 
 impl<D: Disk> Source for Rc<Wire<D>> {
-    async fn receive(&self, session: &RefCell<Session>) -> io::Result<usize> {
+    async fn receive<S: Receive>(&self, session: &RefCell<S>) -> io::Result<usize> {
         poll_fn(|cx| {
             let mut session = session.borrow_mut();
             let mut stream = self.stream.borrow_mut();
@@ -176,35 +203,86 @@ impl<D: Disk> Source for Rc<Wire<D>> {
     }
 }
 
-/// Serves a connection until it ends. `admitted`: false answers `Busy` to its Hello.
+/// Serves a connection until it ends. `admitted`: false answers "busy" to its first request.
 pub async fn serve<D: Disk, R: Runtime>(shard: Shard<D, R>, wire: Rc<Wire<D>>, admitted: bool) {
-    let link = Rc::clone(&wire.link);
-    let connection = Connection::new(shard.clone(), Rc::clone(&link), wire.number, wire.peer);
     let writer = {
         let wire = Rc::clone(&wire);
         glommio::spawn_local(async move { wire.write().await })
     };
-    let session = Rc::clone(&wire.session);
-    let mut reader = Reader::new(shard, session, link, connection, wire, admitted);
-    let ended_by_us = reader.run().await;
+    let session = match &*wire.receiving.borrow() {
+        Receiving::Native(session) => Rc::clone(session),
+        Receiving::Remoting(_) => unreachable!("a connection is native at first"),
+    };
+    let (link, origin) = (Rc::clone(&wire.link), wire.origin);
+    let connection = Connection::new(shard.clone(), Rc::clone(&link), origin.number, origin.peer);
+    let mut reader = Reader::new(
+        shard.clone(),
+        session,
+        link,
+        connection,
+        Rc::clone(&wire),
+        admitted,
+    );
+    let ended = reader.run().await;
+    if ended == Ended::Remoting {
+        let inbox = reader.session.borrow_mut().take_inbox();
+        return serve_remoting(shard, wire, inbox, writer, admitted).await;
+    }
     reader.end();
     writer.await;
-    if ended_by_us {
-        linger(&reader).await;
+    if ended == Ended::ByUs {
+        linger(&shard, &wire, &reader.session).await;
     }
     reader.connection.closed();
 }
 
+/// Goes on with a connection that turned out to be a RocketMQ client's.
+async fn serve_remoting<D: Disk, R: Runtime>(
+    shard: Shard<D, R>,
+    wire: Rc<Wire<D>>,
+    inbox: Inbox,
+    writer: glommio::Task<()>,
+    admitted: bool,
+) {
+    let session = remoting::Session::new(*shard.limits(), inbox, now_ms(&shard));
+    let session = Rc::new(RefCell::new(session));
+    wire.receiving
+        .replace(Receiving::Remoting(Rc::clone(&session)));
+    let link = Rc::clone(&wire.link);
+    let connection = remoting::Connection::new(shard.clone(), Rc::clone(&link), wire.origin);
+    let mut reader = remoting::Reader::new(
+        shard.clone(),
+        session,
+        link,
+        connection,
+        Rc::clone(&wire),
+        admitted,
+    );
+    let ended_by_us = reader.run().await;
+    reader.end();
+    writer.await;
+    if ended_by_us {
+        linger(&shard, &wire, &reader.session).await;
+    }
+    wire.link.kill();
+}
+
 /// Closing with received bytes unread would reset the connection and take our last answer with it.
-async fn linger<D: Disk, R: Runtime>(reader: &Reader<D, R, Rc<Wire<D>>>) {
-    if reader.link.phase() == Phase::Dead {
+async fn linger<D: Disk, R: Runtime>(
+    shard: &Shard<D, R>,
+    wire: &Rc<Wire<D>>,
+    session: &RefCell<impl Receive>,
+) {
+    if wire.link.phase() == Phase::Dead {
         return;
     }
-    reader.source.shut(Shutdown::Write);
+    wire.shut(Shutdown::Write);
     let discard = async {
-        while let Ok(1..) = reader.receive().await {
-            let _ = reader.session.borrow_mut().step();
+        while let Ok(count @ 1..) = wire.receive(session).await {
+            let mut session = session.borrow_mut();
+            session.filled(count, now_ms(shard));
+            session.discard_received();
         }
     };
-    or(discard, reader.shard.runtime().sleep(LINGER)).await;
+    or(discard, shard.runtime().sleep(LINGER)).await;
 }

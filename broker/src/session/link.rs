@@ -37,6 +37,15 @@ impl Drop for FetchBusy {
     }
 }
 
+/// What a request counts until it is answered.
+#[derive(Debug)]
+pub struct RequestPermits {
+    /// Its bytes.
+    pub bytes: Permit,
+    /// Itself, among the connection's unanswered requests.
+    pub slot: Permit,
+}
+
 /// How a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -74,6 +83,16 @@ impl<D: Disk> Link<D> {
             phase: Cell::new(Phase::Open),
             fetch: RefCell::default(),
         }
+    }
+
+    /// Waits until a request of `bytes` may be received.
+    pub async fn admit(&self, bytes: usize) -> RequestPermits {
+        // A peer that does not take its answers is not read either. The shard's budget of answers is not waited
+        // for: other peers' slowness must not stop a producer.
+        self.unsent.room().await;
+        let slot = self.requests.acquire(1).await;
+        let bytes = self.received.acquire(bytes).await;
+        RequestPermits { bytes, slot }
     }
 
     /// Queues a whole frame.

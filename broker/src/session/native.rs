@@ -3,12 +3,14 @@
 //! ```text
 //!   Opening --preface--> Hello --accepted--> Open --fatal step--> Closed
 //! ```
-//! The glue reads into [`Session::unfilled`], reports with [`Session::filled`], and takes steps until one asks
+//! The glue reads into [`Receive::unfilled`], reports with [`Receive::filled`], and takes steps until one asks
 //! for more bytes. A frame's size is announced ([`Step::Reserve`]) before more than its header is buffered, so that
 //! its bytes are counted before they exist; a payload that will be refused is skipped without being buffered.
 
 use super::inbox::Inbox;
 use super::opening::{Foreign, Opening, recognise};
+use super::pace::{Pace, Receiving, Timeout};
+use super::source::Receive;
 use crate::handler::Refusal;
 use crate::limits::Limits;
 use ringmq_wire::codes::{ErrorCode, Kind};
@@ -36,6 +38,8 @@ pub enum Step {
         refusal: Refusal,
         close: bool,
     },
+    /// A RocketMQ client: its session goes on with [`Session::take_inbox`].
+    Remoting,
     /// Another protocol; nothing of it is served.
     Foreign(Foreign),
 }
@@ -46,15 +50,6 @@ enum Stage {
     Hello,
     Open,
     Closed,
-}
-
-/// A peer that must be dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Timeout {
-    #[error("nothing was sent for {0} ms")]
-    Idle(u64),
-    #[error("a frame was not whole after {0} ms")]
-    SlowFrame(u64),
 }
 
 /// See the module.
@@ -73,11 +68,7 @@ pub struct Session {
     waiting: bool,
     /// Refused payload that is still to come.
     skip: usize,
-    last_received_ms: u64,
-    /// When the broker was last seen to owe the peer an answer.
-    owed_ms: u64,
-    /// When the frame at the start of the inbox began, or could be read on.
-    begun_ms: Option<u64>,
+    pace: Pace,
 }
 
 impl Session {
@@ -91,23 +82,14 @@ impl Session {
             reserved: false,
             waiting: false,
             skip: 0,
-            last_received_ms: now_ms,
-            owed_ms: now_ms,
-            begun_ms: Some(now_ms),
+            pace: Pace::new(now_ms),
         }
     }
 
-    /// Where the socket writes next.
-    pub fn unfilled(&mut self) -> &mut [u8] {
-        let needed = if self.skip > 0 { 1 } else { self.needed };
-        self.inbox.unfilled(needed)
-    }
-
-    /// The socket wrote `count` bytes.
-    pub fn filled(&mut self, count: usize, now_ms: u64) {
-        self.inbox.fill(count);
-        self.last_received_ms = now_ms;
-        self.begun_ms.get_or_insert(now_ms);
+    /// What was received, for the session of another protocol: after [`Step::Remoting`].
+    pub fn take_inbox(&mut self) -> Inbox {
+        self.stage = Stage::Closed;
+        std::mem::take(&mut self.inbox)
     }
 
     /// What to do next. Call again after each step but `Read`.
@@ -144,9 +126,7 @@ impl Session {
     pub fn reserved(&mut self, now_ms: u64) {
         self.reserved = true;
         self.waiting = false;
-        // Waiting for room is not the peer's fault.
-        self.begun_ms = Some(now_ms);
-        self.last_received_ms = self.last_received_ms.max(now_ms);
+        self.pace.go_on(now_ms);
     }
 
     /// Hello was answered; requests may follow.
@@ -165,30 +145,20 @@ impl Session {
 
     /// Whether the peer let a deadline pass. `owed`: the broker has not answered everything yet, so silence is right.
     pub fn check(&mut self, now_ms: u64, owed: bool) -> Option<Timeout> {
-        if owed {
-            // Silence begins when the last answer has gone, which this sees at the latest one check later.
-            self.owed_ms = now_ms;
-        }
         let whole = self
             .current
             .is_some_and(|(_, prefix)| self.inbox.received().len() >= prefix.frame_bytes);
-        if self.waiting || whole {
-            // It is the broker that is slow.
-            return None;
-        }
-        if let Some(begun_ms) = self.begun_ms {
-            let bytes = self.needed as u64;
-            let allowed_ms = self.limits.frame_ms + bytes * 1000 / self.limits.slow_bytes_per_s;
-            let spent_ms = now_ms.saturating_sub(begun_ms);
-            return (spent_ms > allowed_ms).then_some(Timeout::SlowFrame(spent_ms));
-        }
-        let silent_ms = now_ms.saturating_sub(self.last_received_ms.max(self.owed_ms));
-        (!owed && silent_ms > self.limits.idle_ms).then_some(Timeout::Idle(silent_ms))
+        let receiving = Receiving {
+            needed: self.needed,
+            ours: self.waiting || whole,
+            owed,
+        };
+        self.pace.check(&self.limits, now_ms, receiving)
     }
 
     /// Gives buffer memory back if nothing is buffered and nothing came for a while.
     pub fn release_idle(&mut self, now_ms: u64) {
-        if now_ms.saturating_sub(self.last_received_ms) > IDLE_RELEASE_MS {
+        if self.pace.silent_ms(now_ms) > IDLE_RELEASE_MS {
             self.inbox.release_if_empty();
         }
     }
@@ -210,8 +180,12 @@ impl Session {
                 self.discard(PREFACE.len());
                 self.needed = FRAME_PREFIX_BYTES;
                 // The clock of the handshake runs on.
-                self.begun_ms = Some(self.last_received_ms);
+                self.pace.next(true);
                 self.frame()
+            }
+            Opening::Remoting => {
+                self.stage = Stage::Closed;
+                Step::Remoting
             }
             Opening::Foreign(foreign) => {
                 self.stage = Stage::Closed;
@@ -222,11 +196,12 @@ impl Session {
 
     fn frame(&mut self) -> Step {
         if self.skip > 0 {
-            let (here, begun_ms) = (self.skip.min(self.inbox.received().len()), self.begun_ms);
+            let here = self.skip.min(self.inbox.received().len());
+            let begun_ms = self.pace.begun_ms();
             self.skip -= here;
             self.discard(here);
             if self.skip > 0 {
-                self.begun_ms = begun_ms;
+                self.pace.keep(begun_ms);
                 return Step::Read;
             }
             self.needed = FRAME_PREFIX_BYTES;
@@ -343,7 +318,7 @@ impl Session {
         self.needed = FRAME_PREFIX_BYTES;
         if self.skip > 0 {
             self.needed = prefix.frame_bytes;
-            self.begun_ms = Some(self.last_received_ms);
+            self.pace.next(true);
         }
         Step::Refuse {
             kind: prefix.kind,
@@ -381,10 +356,25 @@ impl Session {
 
     fn discard(&mut self, count: usize) {
         self.inbox.consume(count);
-        let rest = !self.inbox.received().is_empty();
-        self.begun_ms = rest.then_some(self.last_received_ms);
+        self.pace.next(!self.inbox.received().is_empty());
+    }
+}
+
+impl Receive for Session {
+    fn unfilled(&mut self) -> &mut [u8] {
+        let needed = if self.skip > 0 { 1 } else { self.needed };
+        self.inbox.unfilled(needed)
+    }
+
+    fn filled(&mut self, count: usize, now_ms: u64) {
+        self.inbox.fill(count);
+        self.pace.received(now_ms);
+    }
+
+    fn discard_received(&mut self) {
+        self.discard(self.inbox.received().len());
     }
 }
 
 /// Silence after which an idle connection's buffer is given back.
-const IDLE_RELEASE_MS: u64 = 5_000;
+pub(super) const IDLE_RELEASE_MS: u64 = 5_000;

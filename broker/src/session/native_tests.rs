@@ -2,6 +2,8 @@
 
 use super::native::*;
 use super::opening::Foreign;
+use super::pace::Timeout;
+use super::source::Receive;
 use crate::limits::Limits;
 use proptest::prelude::*;
 use ringmq_wire::codes::{ErrorCode, Kind};
@@ -100,6 +102,7 @@ impl Feeder {
                     .seen
                     .push(Seen::Refuse(correlation_id, refusal.code, close)),
                 Step::Foreign(foreign) => self.seen.push(Seen::Foreign(foreign)),
+                Step::Remoting => return,
             }
         }
     }

@@ -15,6 +15,8 @@ pub enum Opening {
     Incomplete,
     /// The preface of native protocol v1, [`PREFACE`] long.
     Native,
+    /// RocketMQ remoting: a length of at most 16 MiB and the kind of its header.
+    Remoting,
     Foreign(Foreign),
 }
 
@@ -29,8 +31,6 @@ pub enum Foreign {
     Http2,
     /// HTTP/1: a browser, a health check, a scraper.
     Http1,
-    /// RocketMQ remoting: a length under 16 MiB and a header.
-    Remoting,
     /// None of these.
     Unknown,
 }
@@ -49,7 +49,6 @@ impl Foreign {
             Self::Http1 => {
                 "an HTTP request: the admin port serves /healthz, /readyz and /metrics, this port does not"
             }
-            Self::Remoting => "RocketMQ remoting, which this port does not serve",
             Self::Unknown => "bytes of an unknown protocol",
         }
     }
@@ -65,7 +64,7 @@ impl Foreign {
                 0, 0, 0, 4, 0, 0, 0, 0, 0, //
                 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13,
             ]),
-            Self::NativeVersion(_) | Self::Remoting | Self::Unknown => None,
+            Self::NativeVersion(_) | Self::Unknown => None,
         }
     }
 }
@@ -116,8 +115,8 @@ pub fn recognise(bytes: &[u8]) -> Opening {
         _ if incomplete => Opening::Incomplete,
         [0x16] | [0x16, 3] => Opening::Incomplete,
         [0x16, 3, ..] => Opening::Foreign(Foreign::Tls),
-        [0, ..] if bytes.len() < 5 => Opening::Incomplete,
-        [0, _, _, _, 0 | 1, ..] => Opening::Foreign(Foreign::Remoting),
+        [0, ..] | [1] | [1, 0] | [1, 0, 0] | [1, 0, 0, 0] if bytes.len() < 5 => Opening::Incomplete,
+        [0, _, _, _, 0 | 1, ..] | [1, 0, 0, 0, 0 | 1, ..] => Opening::Remoting,
         _ => Opening::Foreign(Foreign::Unknown),
     }
 }
@@ -129,7 +128,7 @@ mod tests {
 
     #[test]
     fn tells_what_it_knows() {
-        let cases: [(&[u8], Foreign); 9] = [
+        let cases: [(&[u8], Foreign); 10] = [
             (b"GET / HTTP/1.1\r\n", Foreign::Http1),
             (b"POST /x HTTP/1.1\r\n", Foreign::Http1),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Foreign::Http2),
@@ -137,10 +136,9 @@ mod tests {
                 &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 0, 0, 0, 0, 0],
                 Foreign::Tls,
             ),
-            (
-                &[0, 0, 1, 0x10, 0, 0, 0, 0xf0, b'{', 0, 0, 0, 0, 0, 0, 0],
-                Foreign::Remoting,
-            ),
+            // Remoting with a length over 16 MiB, or an unknown kind of header.
+            (&[1, 0, 0, 1, 0, 0, 0, 0], Foreign::Unknown),
+            (&[0, 0, 1, 0, 2, 0, 0, 0], Foreign::Unknown),
             (b"RNGQ\x02\0\0\0", Foreign::NativeVersion(2)),
             (b"RNGQ\x01\0\0\x01", Foreign::NativeVersion(1)),
             (b"SSH-2.0-OpenSSH", Foreign::Unknown),
@@ -150,6 +148,9 @@ mod tests {
             assert_eq!(recognise(bytes), Opening::Foreign(foreign), "{bytes:?}");
         }
         assert_eq!(recognise(b"RNGQ\x01\0\0\0rest"), Opening::Native);
+        for remoting in [&[0, 0, 1, 0x10, 0, 0, 0, 0xf0, b'{'][..], &[1, 0, 0, 0, 1]] {
+            assert_eq!(recognise(remoting), Opening::Remoting, "{remoting:?}");
+        }
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! Generic over where bytes come from, so that the simulator runs the very loop that serves sockets. It stops
 //! reading while the connection's or the shard's budget is spent, which the peer feels as back-pressure.
 
-use super::link::Link;
+use super::link::{Link, RequestPermits};
 use super::native::{Session, Step};
 use super::opening::Foreign;
-use super::serve::{Connection, RequestPermits};
+use super::serve::Connection;
+use super::source::Receive;
+pub use super::source::Source;
 use crate::handler::Refusal;
 use crate::shard::Shard;
 use ringmq_storage_engine::disk::Disk;
@@ -20,17 +22,14 @@ use std::rc::Rc;
 /// Times that a batch asks for room in the log, others being faster, before its producer is told `Busy`.
 const LOG_ATTEMPTS: usize = 16;
 
-/// Where bytes come from.
-#[allow(
-    async_fn_in_trait,
-    reason = "single-threaded executors: no Send bound wanted"
-)]
-pub trait Source {
-    /// Receives once into [`Session::unfilled`] and says how much; 0 at the end of the stream. The caller reports it
-    /// with [`Session::filled`].
-    async fn receive(&self, session: &RefCell<Session>) -> io::Result<usize>;
-    /// Lets other tasks run if this one has run for long.
-    async fn breathe(&self);
+/// Why a connection is not read any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    ByPeer,
+    /// By our decision; the peer may still be sending.
+    ByUs,
+    /// A RocketMQ client's: its own reader goes on with what was received.
+    Remoting,
 }
 
 /// See the module.
@@ -65,13 +64,13 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
         }
     }
 
-    /// Until the stream ends or may not be read further; true: by our decision.
-    pub async fn run(&mut self) -> bool {
+    /// Until the stream ends or may not be read further, or turns out to be a RocketMQ client's.
+    pub async fn run(&mut self) -> Ended {
         loop {
             let step = self.session.borrow_mut().step();
             let goes_on = match step {
                 Step::Read => match self.receive().await {
-                    Ok(0) | Err(_) => return false,
+                    Ok(0) | Err(_) => return Ended::ByPeer,
                     Ok(_) => {
                         self.source.breathe().await;
                         true
@@ -114,6 +113,7 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
                     self.link.refuse(kind, correlation_id, &refusal);
                     !close
                 }
+                Step::Remoting => return Ended::Remoting,
                 Step::Foreign(foreign) => {
                     self.foreign(foreign);
                     false
@@ -121,19 +121,13 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
             };
             if !goes_on {
                 self.session.borrow_mut().close();
-                return true;
+                return Ended::ByUs;
             }
         }
     }
 
     async fn reserve(&mut self, bytes: usize) {
-        let link = &self.link;
-        // A peer that does not take its answers is not read either. The shard's budget of answers is not waited
-        // for: other peers' slowness must not stop a producer.
-        link.unsent.room().await;
-        let slot = link.requests.acquire(1).await;
-        let bytes = link.received.acquire(bytes).await;
-        self.permits = Some(RequestPermits { bytes, slot });
+        self.permits = Some(self.link.admit(bytes).await);
         let mut session = self.session.borrow_mut();
         session.reserved(now_ms(&self.shard));
     }

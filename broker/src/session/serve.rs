@@ -4,25 +4,16 @@
 //! before the next request is looked at. The rest waits in tasks, so a slow request holds up nobody.
 
 use super::budget::Permit;
-use super::link::{AnswerGuard, Link};
+use super::guard::{PANICKED, guarded};
+use super::link::{AnswerGuard, Link, RequestPermits};
 use crate::handler::{self, Refusal, SessionInfo, fetch, hello, message_query, produce};
 use crate::shard::Shard;
-use futures_lite::FutureExt;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::codes::{ErrorCode, Kind};
 use ringmq_wire::native::{self, FramePrefix, flags, schema};
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-
-/// What a request counts until it is answered.
-pub struct RequestPermits {
-    /// Its bytes.
-    pub bytes: Permit,
-    /// Itself, among the connection's unanswered requests.
-    pub slot: Permit,
-}
 
 /// One connection's way into its shard.
 pub struct Connection<D: Disk, R: Runtime> {
@@ -282,27 +273,17 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
         let info = Rc::clone(&self.info);
         let (kind, id) = (prefix.kind, prefix.correlation_id);
         self.shard.runtime().spawn(async move {
-            // Borrows of shared state last for one call, so a panic leaves none behind; what it may have left half
-            // done is told to the client and the operator, and the process goes on serving the others.
-            let answer = AssertUnwindSafe(answering).catch_unwind().await;
+            let request = format_args!("{kind} of {}", info.client_id);
+            let answer = guarded(&shard, info.connection, request, answering).await;
             match answer {
-                Ok(Ok(frame)) if frame.is_empty() => {}
-                Ok(Ok(frame)) => link.answer(frame),
-                Ok(Err(refusal)) => {
+                Some(Ok(frame)) if frame.is_empty() => {}
+                Some(Ok(frame)) => link.answer(frame),
+                Some(Err(refusal)) => {
                     shard.counters().refusal(refusal.code);
                     link.refuse(kind, id, &refusal);
                 }
-                Err(_) => {
-                    crate::shard::counters::count(&shard.counters().panics, 1);
-                    tracing::error!(
-                        shard = shard.name(),
-                        connection = info.connection,
-                        client = info.client_id,
-                        kind,
-                        "a request panicked: this is a defect, please report it with the lines above"
-                    );
-                    let message = "the broker failed inside; its log says more";
-                    let refusal = Refusal::new(ErrorCode::Internal, message);
+                None => {
+                    let refusal = Refusal::new(ErrorCode::Internal, PANICKED);
                     link.refuse(kind, id, &refusal);
                 }
             }

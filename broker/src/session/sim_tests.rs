@@ -9,6 +9,7 @@ use super::link::{Link, Phase};
 use super::native::Session;
 use super::reader::{Reader, Source};
 use super::serve::Connection;
+use super::source::Receive;
 use crate::handler::topic_create;
 use crate::limits::Limits;
 use crate::node::{NodeHandle, ShardCommand};
@@ -77,7 +78,7 @@ struct PipeSource {
 }
 
 impl Source for PipeSource {
-    async fn receive(&self, session: &RefCell<Session>) -> io::Result<usize> {
+    async fn receive<S: Receive>(&self, session: &RefCell<S>) -> io::Result<usize> {
         let most = 1 + self.runtime.random_u64() as usize % 700;
         let room = session.borrow_mut().unfilled().len();
         let bytes = self.pipe.read(most.min(room)).await;

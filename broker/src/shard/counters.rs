@@ -1,6 +1,7 @@
 //! What a shard counts about its sessions.
 
 use ringmq_wire::codes::{ErrorCode, Kind};
+use ringmq_wire::remoting::response_code;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -10,6 +11,8 @@ pub struct Counters {
     /// Requests answered or refused, by kind number.
     requests: RefCell<BTreeMap<u16, u64>>,
     refusals: RefCell<BTreeMap<u16, u64>>,
+    /// Remoting requests, by code and the code of their answer.
+    remoting: RefCell<BTreeMap<(i32, i32), u64>>,
     pub connections: Cell<usize>,
     pub connections_total: Cell<u64>,
     pub connections_refused: Cell<u64>,
@@ -48,6 +51,18 @@ impl Counters {
         *self.refusals.borrow_mut().entry(code.number()).or_default() += 1;
     }
 
+    /// A remoting request was answered with that code.
+    pub fn remoting(&self, request: i32, answer: i32) {
+        let mut remoting = self.remoting.borrow_mut();
+        // Codes come from outside: what nobody serves is counted together.
+        let request = if answer == response_code::REQUEST_CODE_NOT_SUPPORTED {
+            -1
+        } else {
+            request
+        };
+        *remoting.entry((request, answer)).or_default() += 1;
+    }
+
     pub fn produced(&self, messages: u64, bytes: u64) {
         count(&self.produced_messages, messages);
         count(&self.produced_bytes, bytes);
@@ -76,6 +91,15 @@ impl Counters {
             .map(|(kind, count)| (Kind::from_number(*kind), *count));
         known
             .filter_map(|(kind, count)| Some((kind?, count)))
+            .collect()
+    }
+
+    /// Remoting requests by (code, code of the answer); -1: nobody serves that code.
+    pub fn remoting_requests(&self) -> Vec<((i32, i32), u64)> {
+        let remoting = self.remoting.borrow();
+        remoting
+            .iter()
+            .map(|(codes, count)| (*codes, *count))
             .collect()
     }
 

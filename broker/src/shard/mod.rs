@@ -4,6 +4,7 @@
 //! over an await, so whatever runs on the executor may call in at any time.
 
 pub mod callers;
+pub mod commits;
 pub mod counters;
 pub mod fetch;
 pub mod routes;
@@ -17,9 +18,11 @@ use crate::delay::{self, Bell, DelayLevels};
 use crate::limits::Limits;
 use crate::node::NodeHandle;
 use crate::session::budget::Budget;
-use crate::state::ShardState;
 use crate::state::leases::Deadlines;
+use crate::state::record::GroupOffsets;
+use crate::state::{ControlRecord, ShardState};
 use callers::Callers;
+use commits::PendingCommits;
 use fetch::FetchRegistry;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
@@ -49,6 +52,9 @@ pub struct ShardSettings {
     pub limits: Limits,
 }
 
+/// Offsets in one control record of commits.
+const COMMITS_OF_RECORD: usize = 4_096;
+
 /// A cheap handle.
 pub struct Shard<D: Disk, R: Runtime> {
     inner: Rc<Inner<D, R>>,
@@ -63,6 +69,7 @@ struct Inner<D: Disk, R: Runtime> {
     /// Rung when messages are parked.
     delay_bell: Rc<Bell>,
     leases: RefCell<Deadlines>,
+    commits: RefCell<PendingCommits>,
     callers: Callers,
     /// Bytes of requests that are read and not answered.
     received: Budget,
@@ -128,6 +135,7 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
                 fetch,
                 delay_bell,
                 leases: RefCell::new(Deadlines::new(now)),
+                commits: RefCell::default(),
                 callers: Callers::default(),
                 received: Budget::new(limits.shard_bytes_max / 2),
                 unsent: Budget::new(limits.shard_bytes_max / 2),
@@ -183,6 +191,29 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
     /// When leases run out: in memory only, beside the grants in the state.
     pub fn with_leases<T>(&self, use_it: impl FnOnce(&mut Deadlines) -> T) -> T {
         use_it(&mut self.inner.leases.borrow_mut())
+    }
+
+    /// Offset commits of RocketMQ clients that wait to be written.
+    pub fn with_commits<T>(&self, use_it: impl FnOnce(&mut PendingCommits) -> T) -> T {
+        use_it(&mut self.inner.commits.borrow_mut())
+    }
+
+    /// Writes the commits that wait. To be called before somebody else changes or shows committed offsets.
+    pub fn flush_commits(&self) {
+        let waiting = self.with_commits(PendingCommits::take);
+        for (group, offsets) in waiting {
+            for offsets in offsets.chunks(COMMITS_OF_RECORD) {
+                let offsets = GroupOffsets {
+                    group: (&*group).into(),
+                    offsets: offsets.to_vec(),
+                };
+                let record = ControlRecord::OffsetsPut(vec![offsets]).encode();
+                // A log that takes no records says so in its health; the consumers go on from what was written.
+                if let Err(error) = self.inner.store.append_control(&record) {
+                    tracing::debug!(shard = self.name(), %group, "commits are lost: {error}");
+                }
+            }
+        }
     }
 
     /// The fetch sessions of this shard's connections.

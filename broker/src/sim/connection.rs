@@ -6,6 +6,7 @@ use crate::session::link::{Link, Phase};
 use crate::session::native::Session;
 use crate::session::reader::{Reader, Source, now_ms};
 use crate::session::serve::Connection;
+use crate::session::source::Receive;
 use crate::session::watch::SendWatch;
 use crate::shard::Shard;
 use futures_lite::future::poll_fn;
@@ -102,7 +103,7 @@ impl Wire {
 }
 
 impl Source for Rc<Wire> {
-    async fn receive(&self, session: &RefCell<Session>) -> io::Result<usize> {
+    async fn receive<S: Receive>(&self, session: &RefCell<S>) -> io::Result<usize> {
         let room = session.borrow_mut().unfilled().len();
         let bytes = self.stream.read(room).await?;
         session.borrow_mut().unfilled()[..bytes.len()].copy_from_slice(&bytes);

@@ -25,10 +25,9 @@ fn other_protocols_get_an_answer_they_understand() {
     let tls = exchange(&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]);
     assert_eq!(tls, [0x15, 3, 1, 0, 2, 2, 40]);
     assert!(exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").len() > 9);
-    assert_eq!(
-        exchange(b"\x00\x00\x01\x10\x00\x00\x00\xf0{\"code\":105"),
-        [0_u8; 0]
-    );
+    // A RocketMQ client whose header is no header, and one whose frame is too large.
+    assert_eq!(exchange(b"\0\0\0\x0c\0\0\0\x08{\"code\":"), [0_u8; 0]);
+    assert_eq!(exchange(b"\x01\0\0\x01\0\0\0\x08{"), [0_u8; 0]);
     assert_eq!(exchange(b"SSH-2.0-OpenSSH_9.6\r\n"), [0_u8; 0]);
     broker.wait_for("all closed", |metrics| metrics.sessions.connections == 0);
 }

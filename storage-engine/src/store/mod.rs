@@ -136,6 +136,11 @@ impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
         self.inner.min_offset(queue)
     }
 
+    /// Whether the visible message with this offset is among the newest, which are kept in memory.
+    pub fn is_cached(&self, queue: QueueHandle, offset: QueueOffset) -> bool {
+        self.inner.is_cached(queue, offset)
+    }
+
     /// Calls `listener` whenever queues gained visible messages. It may call back into the store.
     pub fn on_visible(&self, listener: VisibleListener) {
         *self.inner.listener.borrow_mut() = Some(listener);

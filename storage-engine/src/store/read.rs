@@ -34,6 +34,18 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         Some(stored.max(kept).min(visible))
     }
 
+    /// Whether the visible message with this offset is still in memory.
+    pub(super) fn is_cached(&self, queue: QueueHandle, offset: QueueOffset) -> bool {
+        let limits = BatchLimits {
+            batches_max: 1,
+            bytes_max: 1,
+        };
+        let end = self.visible_end();
+        let found = self.catalog.batches_in_memory(queue, offset, end, limits);
+        let batch = found.and_then(|found| found.first().copied());
+        batch.is_some_and(|batch| self.cache.borrow().find(batch.position, 1).is_some())
+    }
+
     fn visible_end(&self) -> Position {
         self.tail.borrow().frontiers().visible
     }
