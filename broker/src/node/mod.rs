@@ -12,6 +12,7 @@ mod command;
 mod shares;
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -92,6 +93,8 @@ struct Inner {
     shards: Vec<ShardLink>,
     control: flume::Sender<ControlCommand>,
     directory: RwLock<Arc<DirectorySnapshot>>,
+    /// Raised when `directory` was replaced.
+    directory_generation: AtomicU64,
     shares: Vec<Mutex<ShareTable>>,
     /// Raised with every change of a share table.
     shares_generation: watch::Sender<u64>,
@@ -114,6 +117,7 @@ impl NodeHandle {
             shards,
             control,
             directory: RwLock::default(),
+            directory_generation: AtomicU64::new(0),
             shares,
             shares_generation: watch::Sender::new(0),
             loaded,
@@ -263,6 +267,11 @@ impl NodeHandle {
             .clone()
     }
 
+    /// Changes when [`Self::directory`] does, and costs less to look at.
+    pub fn directory_generation(&self) -> u64 {
+        self.inner.directory_generation.load(Ordering::Acquire)
+    }
+
     /// The members of one group, as of the last change.
     pub fn group(&self, group: &str) -> Option<Arc<GroupView>> {
         self.directory().group(group).cloned()
@@ -329,6 +338,9 @@ impl NodeHandle {
             .directory
             .write()
             .unwrap_or_else(PoisonError::into_inner) = snapshot;
+        self.inner
+            .directory_generation
+            .fetch_add(1, Ordering::Release);
     }
 
     fn control(&self, command: ControlCommand) -> Result<(), ControlError> {

@@ -15,6 +15,7 @@ pub mod trim;
 pub use counters::Counters;
 
 use crate::delay::{self, Bell, DelayLevels};
+use crate::directory::DirectorySnapshot;
 use crate::limits::Limits;
 use crate::node::NodeHandle;
 use crate::session::budget::Budget;
@@ -30,6 +31,7 @@ use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::store::Store;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use traffic::{Clock, Traffic};
 
@@ -71,6 +73,8 @@ struct Inner<D: Disk, R: Runtime> {
     leases: RefCell<Deadlines>,
     commits: RefCell<PendingCommits>,
     callers: Callers,
+    /// The node's directory as last looked at, and its generation then.
+    directory: RefCell<(u64, Arc<DirectorySnapshot>)>,
     /// Bytes of requests that are read and not answered.
     received: Budget,
     /// Bytes of answers that are not sent, and what they pin.
@@ -137,6 +141,7 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
                 leases: RefCell::new(Deadlines::new(now)),
                 commits: RefCell::default(),
                 callers: Callers::default(),
+                directory: RefCell::default(),
                 received: Budget::new(limits.shard_bytes_max / 2),
                 unsent: Budget::new(limits.shard_bytes_max / 2),
                 counters: Counters::default(),
@@ -224,6 +229,17 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
     /// Tells the delivery task that there is something to look at.
     pub fn delay_bell(&self) -> &Bell {
         &self.inner.delay_bell
+    }
+
+    /// Who is in which group at this node. Touches nothing that other cores write, unless it changed.
+    pub fn directory(&self) -> Arc<DirectorySnapshot> {
+        // Read first: a change in between is seen the next time.
+        let generation = self.inner.node.directory_generation();
+        let mut seen = self.inner.directory.borrow_mut();
+        if seen.0 != generation {
+            *seen = (generation, self.inner.node.directory());
+        }
+        seen.1.clone()
     }
 
     /// Connections of RocketMQ clients that registered.

@@ -11,5 +11,6 @@ mod groups;
 mod harness;
 mod process;
 mod refusals;
+mod remoting;
 mod topics;
 mod wire;

@@ -46,7 +46,7 @@ impl Clients {
             ));
         }
         for subscription in subscriptions {
-            let bytes = subscription.sub_string.len();
+            let bytes = subscription.expression.len();
             if !is_valid_name(&subscription.topic) || bytes > self.limits.expression_bytes_max {
                 return Err(ControlError::new(
                     ErrorCode::InvalidName,

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::heartbeat::{ConnectionId, ConsumerSettings, Subscription};
+use ringmq_wire::remoting::body::heartbeat::Subscription;
+
+use super::heartbeat::{ConnectionId, ConsumerSettings};
 use super::view::{ConsumersView, Member};
 use crate::directory::Now;
 
@@ -12,7 +14,7 @@ use crate::directory::Now;
 pub(super) struct ConsumerGroup {
     pub version: u64,
     pub settings: ConsumerSettings,
-    pub subscriptions: BTreeMap<Box<str>, Arc<Subscription>>,
+    pub subscriptions: BTreeMap<String, Arc<Subscription>>,
     pub members: BTreeMap<ConnectionId, Membership>,
     /// Connections by client id.
     pub clients: BTreeMap<Box<str>, usize>,
@@ -94,7 +96,7 @@ impl ConsumerGroup {
             wanted.insert(subscription.topic.clone());
             match self.subscriptions.get(&subscription.topic) {
                 None => topics = true,
-                Some(known) if subscription.sub_version > known.sub_version => replaced = true,
+                Some(known) if subscription.version > known.version => replaced = true,
                 Some(_) => continue,
             }
             let topic = subscription.topic.clone();

@@ -1,9 +1,12 @@
-//! What a heartbeat says, in the directory's own terms: checked names, no JSON.
+//! What a heartbeat says to the directory, and who says it.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use ringmq_wire::remoting::Language;
+use ringmq_wire::remoting::body::heartbeat::{
+    ConsumeFrom, ConsumeType, MessageModel, Subscription,
+};
 
 /// A connection within the node: a shard's connections are numbered, never anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,26 +38,9 @@ pub struct ClientInfo {
 pub struct ConsumerSettings {
     pub consume_type: ConsumeType,
     pub message_model: MessageModel,
-    pub consume_from_where: ConsumeFromWhere,
+    pub consume_from: ConsumeFrom,
     /// Whether members are told of changes; a setting of the group, not of its clients.
     pub notify: bool,
-}
-
-/// What a group wants of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    pub topic: Box<str>,
-    /// `*`, tags joined by `||`, or an SQL expression.
-    pub sub_string: Box<str>,
-    /// `TAG` or `SQL92`.
-    pub expression_type: Box<str>,
-    /// Raised by the client with each change.
-    pub sub_version: i64,
-    pub class_filter_mode: bool,
-    /// The tags of `sub_string`.
-    pub tags: Vec<Box<str>>,
-    /// Their codes, as the broker computes them.
-    pub codes: Vec<i32>,
 }
 
 /// One consumer group of a heartbeat.
@@ -75,27 +61,4 @@ pub struct Heartbeat {
     pub client: ClientInfo,
     pub consumers: Vec<ConsumerBeat>,
     pub producers: Vec<String>,
-}
-
-/// Whether members ask for messages or the library does it for them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConsumeType {
-    Actively,
-    Passively,
-    Pop,
-}
-
-/// Whether members share messages or each gets all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageModel {
-    Broadcasting,
-    Clustering,
-}
-
-/// Where a new group starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConsumeFromWhere {
-    LastOffset,
-    FirstOffset,
-    Timestamp,
 }

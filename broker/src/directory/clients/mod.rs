@@ -25,10 +25,7 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use heartbeat::{
-    ClientInfo, ConnectionId, ConsumeFromWhere, ConsumeType, ConsumerBeat, ConsumerSettings,
-    Heartbeat, MessageModel, Subscription,
-};
+pub use heartbeat::{ClientInfo, ConnectionId, ConsumerBeat, ConsumerSettings, Heartbeat};
 pub use notices::Notices;
 pub use view::{ClientsView, ConsumersView, Member};
 

@@ -229,9 +229,7 @@ impl World {
             assert_eq!(seen, rows(false));
             let subscriptions = consumers.map(|group| {
                 let versions = group.subscriptions.iter();
-                versions
-                    .map(|(topic, s)| (&**topic, s.sub_version))
-                    .collect()
+                versions.map(|(topic, s)| (&**topic, s.version)).collect()
             });
             let wanted = consumers.map(|_| {
                 self.model

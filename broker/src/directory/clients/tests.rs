@@ -1,13 +1,15 @@
 //! Single rules of the directory of remoting clients.
 
 use super::*;
-use heartbeat::{ConsumeFromWhere, ConsumeType, ConsumerSettings, MessageModel};
 use ringmq_wire::codes::ErrorCode;
+use ringmq_wire::remoting::body::heartbeat::{
+    ConsumeFrom, ConsumeType, MessageModel, Subscription,
+};
 
 pub(super) const SETTINGS: ConsumerSettings = ConsumerSettings {
     consume_type: ConsumeType::Passively,
     message_model: MessageModel::Clustering,
-    consume_from_where: ConsumeFromWhere::LastOffset,
+    consume_from: ConsumeFrom::LastOffset,
     notify: true,
 };
 
@@ -31,15 +33,11 @@ pub(super) fn client(client_id: &str) -> ClientInfo {
     }
 }
 
-pub(super) fn subscription(topic: &str, sub_version: i64) -> Subscription {
+pub(super) fn subscription(topic: &str, version: i64) -> Subscription {
     Subscription {
-        topic: topic.into(),
-        sub_string: "*".into(),
-        expression_type: "TAG".into(),
-        sub_version,
-        class_filter_mode: false,
-        tags: Vec::new(),
-        codes: Vec::new(),
+        topic: topic.to_owned(),
+        version,
+        ..Subscription::default()
     }
 }
 
@@ -152,7 +150,7 @@ fn topics_that_come_or_go_are_told_and_newer_versions_are_not() {
         "older ones are ignored"
     );
     assert_eq!(
-        all.snapshot().consumers("g").expect("there").subscriptions["t"].sub_version,
+        all.snapshot().consumers("g").expect("there").subscriptions["t"].version,
         2
     );
     all.register(now(102), consumer(id(0, 1), "a", "g", &["t", "u"]))

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::heartbeat::{ClientInfo, ConnectionId, ConsumerSettings, Subscription};
+use ringmq_wire::remoting::body::heartbeat::Subscription;
+
+use super::heartbeat::{ClientInfo, ConnectionId, ConsumerBeat, ConsumerSettings};
 
 type ByName<T> = Arc<BTreeMap<Arc<str>, Arc<T>>>;
 
@@ -22,7 +24,7 @@ pub struct ConsumersView {
     pub version: u64,
     pub settings: ConsumerSettings,
     /// By topic.
-    pub subscriptions: BTreeMap<Box<str>, Arc<Subscription>>,
+    pub subscriptions: BTreeMap<String, Arc<Subscription>>,
     /// Sorted by client id, then connection.
     members: Vec<Arc<Member>>,
 }
@@ -68,7 +70,7 @@ impl ConsumersView {
     pub(super) fn new(
         version: u64,
         settings: ConsumerSettings,
-        subscriptions: BTreeMap<Box<str>, Arc<Subscription>>,
+        subscriptions: BTreeMap<String, Arc<Subscription>>,
         members: Vec<Arc<Member>>,
     ) -> Self {
         Self {
@@ -103,6 +105,26 @@ impl ConsumersView {
     pub fn member(&self, connection: ConnectionId) -> Option<&Arc<Member>> {
         let mut members = self.members.iter();
         members.find(|member| member.connection == connection)
+    }
+
+    /// Whether a heartbeat of this connection would change nothing but the time it was last heard of.
+    pub fn has_heard(&self, id: ConnectionId, client: &ClientInfo, beat: &ConsumerBeat) -> bool {
+        let member = self.member(id);
+        member.is_some_and(|m| *m.client == *client && m.fingerprint == beat.fingerprint)
+            && self.settings == beat.settings
+            && beat
+                .subscriptions
+                .as_deref()
+                .is_none_or(|said| self.has_subscriptions(said))
+    }
+
+    fn has_subscriptions(&self, said: &[Subscription]) -> bool {
+        let known = |s: &Subscription| {
+            let known = self.subscriptions.get(&s.topic);
+            known.is_some_and(|known| known.version >= s.version)
+        };
+        let topics: BTreeSet<&str> = said.iter().map(|s| s.topic.as_str()).collect();
+        topics.len() == self.subscriptions.len() && said.iter().all(known)
     }
 
     /// The connections to tell of a change, by shard: each client once, through the shard where it has the most

@@ -1,0 +1,4 @@
+//! RocketMQ's remoting protocol, spoken by sockets and the wire codecs alone.
+
+pub mod client;
+mod consumers;
