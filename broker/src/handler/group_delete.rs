@@ -26,6 +26,19 @@ pub async fn handle<D: Disk, R: Runtime>(
             ),
         ));
     }
+    let directory = shard.directory();
+    if let Some(consumers) = directory.clients().consumers(&request.group) {
+        let mut clients = consumers.clients();
+        let first = clients.next().and_then(|connections| connections.first());
+        return Err(Refusal::new(
+            ErrorCode::GroupNotEmpty,
+            format!(
+                "group {} has RocketMQ clients ({} …); stop them first",
+                request.group,
+                first.map_or("", |member| &member.client.client_id)
+            ),
+        ));
+    }
     let now = shard.now();
     let record = shard.with_leases(|deadlines| {
         shard.with_state(|state| groups::delete(state, deadlines, &request.group, now))

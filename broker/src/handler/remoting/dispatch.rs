@@ -1,6 +1,6 @@
 //! The table of remoting requests.
 
-use super::{Answer, Caller, Request};
+use super::{Answer, Caller, Request, groups};
 use crate::shard::Shard;
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use ringmq_wire::remoting::{request_code, response_code};
@@ -30,6 +30,18 @@ pub async fn dispatch<D: Disk, R: Runtime>(
         request_code::GET_MAX_OFFSET => super::queue_offsets::max;
         request_code::GET_MIN_OFFSET => super::queue_offsets::min;
         request_code::GET_EARLIEST_MSG_STORETIME => super::queue_offsets::earliest_time;
+        request_code::HEART_BEAT => groups::heartbeat::handle;
+        request_code::UNREGISTER_CLIENT => groups::unregister::handle;
+        request_code::GET_CONSUMER_LIST_BY_GROUP => groups::consumer_list::handle;
+        request_code::CHECK_CLIENT_CONFIG => groups::check_client::handle;
+        request_code::LOCK_BATCH_MQ => groups::locks::lock;
+        request_code::UNLOCK_BATCH_MQ => groups::locks::unlock;
+        request_code::GET_CONSUMER_CONNECTION_LIST => groups::connections::handle;
+        request_code::GET_PRODUCER_CONNECTION_LIST => groups::producers::of_group;
+        request_code::GET_ALL_PRODUCER_INFO => groups::producers::all;
+        request_code::INVOKE_BROKER_TO_RESET_OFFSET => groups::offset_reset::handle;
+        request_code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => groups::consumer_status::handle;
+        request_code::GET_CONSUMER_RUNNING_INFO => groups::running_info::handle;
     };
     answered.unwrap_or_else(Answer::from)
 }

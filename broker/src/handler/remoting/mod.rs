@@ -7,6 +7,7 @@
 
 mod caller;
 mod dispatch;
+pub mod groups;
 mod query_offset;
 mod queue_offsets;
 mod queues;

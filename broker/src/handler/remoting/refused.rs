@@ -1,6 +1,7 @@
 //! Why a remoting request was not done, in RocketMQ's codes.
 
 use crate::handler::Refusal;
+use crate::node::ControlError;
 use crate::state::Refuse;
 use ringmq_storage_engine::store::{AppendError, LogStopped, ReadError};
 use ringmq_wire::codes::ErrorCode;
@@ -92,4 +93,4 @@ macro_rules! through_refusal {
     };
 }
 
-through_refusal!(Refuse, AppendError, ReadError, LogStopped);
+through_refusal!(Refuse, ControlError, AppendError, ReadError, LogStopped);

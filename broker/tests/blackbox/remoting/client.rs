@@ -83,7 +83,10 @@ impl Client {
     pub fn request(&mut self, code: i32) -> Frame {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = self.requests.iter().position(|(asked, _)| asked.code == code);
+            let found = self
+                .requests
+                .iter()
+                .position(|(asked, _)| asked.code == code);
             if let Some(found) = found {
                 return self.requests.remove(found);
             }

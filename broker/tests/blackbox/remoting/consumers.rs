@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use ringmq_wire::remoting::body::connections::{ConsumerConnections, ProducerConnections};
 use ringmq_wire::remoting::body::groups::ConsumerIds;
-use ringmq_wire::remoting::body::heartbeat::{
-    ConsumerData, Heartbeat, ProducerData, Subscription,
-};
+use ringmq_wire::remoting::body::heartbeat::{ConsumerData, Heartbeat, ProducerData, Subscription};
 use ringmq_wire::remoting::body::locks::{LockAnswer, LockRequest, MessageQueue};
 use ringmq_wire::remoting::body::{self};
 use ringmq_wire::remoting::{Command, request_code as code, response_code};
@@ -69,7 +67,11 @@ impl Process {
             if told > 0 {
                 return told;
             }
-            assert!(std::time::Instant::now() < deadline, "{} is not told", self.id);
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{} is not told",
+                self.id
+            );
         }
     }
 
@@ -215,7 +217,10 @@ fn connections_are_listed_with_what_they_read() {
     let (answer, bytes) = admin.ask(Command::request(code::GET_ALL_PRODUCER_INFO, 0), &[]);
     assert_eq!(answer.code, response_code::SUCCESS);
     let text = String::from_utf8(bytes).expect("JSON");
-    assert!(text.starts_with(r#"{"data":{"CLIENT_INNER_PRODUCER":[{"clientId":"a","#), "{text}");
+    assert!(
+        text.starts_with(r#"{"data":{"CLIENT_INNER_PRODUCER":[{"clientId":"a","#),
+        "{text}"
+    );
 }
 
 #[test]
@@ -240,14 +245,20 @@ fn what_is_asked_of_a_member_goes_over_any_shard_to_it() {
         assert_eq!(asked.get("clientId"), Some("a"));
         member.answer(Command::response(0, asked.opaque), b"{\"fine\":true}");
         let (answer, bytes) = admin.answer_to(opaque);
-        assert_eq!((answer.code, bytes.as_slice()), (0, &b"{\"fine\":true}"[..]));
+        assert_eq!(
+            (answer.code, bytes.as_slice()),
+            (0, &b"{\"fine\":true}"[..])
+        );
         // Where is the group?
         let command = Command::request(code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, 0)
             .field("topic", "t")
             .field("group", GROUP);
         let opaque = admin.send(command, &[]);
         let (asked, _) = member.request(code::GET_CONSUMER_STATUS_FROM_CLIENT);
-        assert_eq!((asked.get("topic"), asked.get("group")), (Some("t"), Some(GROUP)));
+        assert_eq!(
+            (asked.get("topic"), asked.get("group")),
+            (Some("t"), Some(GROUP))
+        );
         let table = br#"{"messageQueueTable":{{"brokerName":"b","queueId":0,"topic":"t"}:5}}"#;
         member.answer(Command::response(0, asked.opaque), table);
         let (answer, bytes) = admin.answer_to(opaque);
@@ -266,7 +277,12 @@ fn what_is_asked_of_a_member_goes_over_any_shard_to_it() {
     assert_eq!(admin.answer_to(opaque).0.code, response_code::SYSTEM_ERROR);
 }
 
-fn lock(client: &mut Client, id: &str, queues: &[MessageQueue], release: bool) -> Vec<MessageQueue> {
+fn lock(
+    client: &mut Client,
+    id: &str,
+    queues: &[MessageQueue],
+    release: bool,
+) -> Vec<MessageQueue> {
     let request = LockRequest {
         client_id: id.to_owned(),
         group: GROUP.to_owned(),
@@ -295,7 +311,8 @@ fn a_queue_is_locked_by_one_client_and_kept_over_a_restart() {
     let mut a = Process::new(&broker, "a");
     a.beat(GROUP, &["t"]);
     let admin = &mut a.connections[0];
-    let list = Command::request(code::GET_CONSUMER_CONNECTION_LIST, 0).field("consumerGroup", GROUP);
+    let list =
+        Command::request(code::GET_CONSUMER_CONNECTION_LIST, 0).field("consumerGroup", GROUP);
     admin.ask(list, &[]);
     let name = broker_name(&broker);
     let queue = |broker: &str, id| MessageQueue {
@@ -303,21 +320,38 @@ fn a_queue_is_locked_by_one_client_and_kept_over_a_restart() {
         queue_id: id,
         topic: retry.clone(),
     };
-    let ours = queue(&name, 0);
-    let wanted = [ours.clone(), queue(&name, 7), queue("elsewhere", 0), queue(&name, -1)];
+    let ours = [queue(&name, 0)];
+    let wanted = [
+        ours[0].clone(),
+        queue(&name, 7),
+        queue("elsewhere", 0),
+        queue(&name, -1),
+    ];
     let mut other = Client::connect(broker.shards[0]);
-    assert_eq!(lock(&mut a.connections[0], "a", &wanted, false), [ours.clone()]);
+    assert_eq!(lock(&mut a.connections[0], "a", &wanted, false), ours);
     assert_eq!(lock(&mut other, "b", &wanted, false), []);
-    assert_eq!(lock(&mut a.connections[0], "a", &wanted, false), [ours.clone()], "again");
+    assert_eq!(
+        lock(&mut a.connections[0], "a", &wanted, false),
+        ours,
+        "again"
+    );
     lock(&mut other, "b", &wanted, true);
-    assert_eq!(lock(&mut other, "b", &wanted, false), [], "only its holder gives it back");
+    assert_eq!(
+        lock(&mut other, "b", &wanted, false),
+        [],
+        "only its holder gives it back"
+    );
 
     broker.kill();
     let broker = node(&data, "1");
     let mut other = Client::connect(broker.shards[0]);
-    assert_eq!(lock(&mut other, "b", &wanted, false), [], "for a whole term");
+    assert_eq!(
+        lock(&mut other, "b", &wanted, false),
+        [],
+        "for a whole term"
+    );
     lock(&mut other, "a", &wanted, true);
-    assert_eq!(lock(&mut other, "b", &wanted, false), [ours]);
+    assert_eq!(lock(&mut other, "b", &wanted, false), ours);
 }
 
 /// The shard's name; host names differ.
@@ -348,11 +382,15 @@ fn a_reset_is_told_to_members_each_in_its_language() {
     for (language, wanted) in [
         (
             Language::Java,
-            format!(r#"{{"offsetTable":{{{{"brokerName":"{name}","queueId":0,"topic":"{topic}"}}:0}}}}"#),
+            format!(
+                r#"{{"offsetTable":{{{{"brokerName":"{name}","queueId":0,"topic":"{topic}"}}:0}}}}"#
+            ),
         ),
         (
             Language::Cpp,
-            format!(r#"{{"offsetTable":[{{"brokerName":"{name}","queueId":0,"topic":"{topic}","offset":0}}]}}"#),
+            format!(
+                r#"{{"offsetTable":[{{"brokerName":"{name}","queueId":0,"topic":"{topic}","offset":0}}]}}"#
+            ),
         ),
     ] {
         let mut member = Client::connect(broker.shards[0]);
@@ -405,11 +443,23 @@ fn heartbeats_of_the_short_kind_ask_for_what_the_broker_forgot() {
     let first = beat(&mut connection, &short);
     assert_eq!(first.0.get("IS_SUPPORT_HEART_BEAT_V2"), Some("true"));
     assert_eq!(said(&first).as_deref(), Some("true"));
-    assert_eq!(said(&beat(&mut connection, &short)).as_deref(), Some("true"));
-    assert_eq!(said(&beat(&mut connection, &whole)).as_deref(), Some("false"));
-    assert_eq!(said(&beat(&mut connection, &short)).as_deref(), Some("false"));
+    assert_eq!(
+        said(&beat(&mut connection, &short)).as_deref(),
+        Some("true")
+    );
+    assert_eq!(
+        said(&beat(&mut connection, &whole)).as_deref(),
+        Some("false")
+    );
+    assert_eq!(
+        said(&beat(&mut connection, &short)).as_deref(),
+        Some("false")
+    );
     short.fingerprint = 78;
-    assert_eq!(said(&beat(&mut connection, &short)).as_deref(), Some("true"));
+    assert_eq!(
+        said(&beat(&mut connection, &short)).as_deref(),
+        Some("true")
+    );
 }
 
 #[test]
@@ -429,7 +479,9 @@ fn a_heartbeat_that_cannot_be_read_or_is_too_long_is_refused_and_the_connection_
     assert_eq!(answer.code, response_code::SUCCESS, "{:?}", answer.remark);
     assert_eq!(members(&broker), ["cpp"]);
     let check = |kind: &str| {
-        let body = format!(r#"{{"clientId":"c","group":"g","subscriptionData":{{"expressionType":"{kind}","subString":"*","topic":"t"}}}}"#);
+        let body = format!(
+            r#"{{"clientId":"c","group":"g","subscriptionData":{{"expressionType":"{kind}","subString":"*","topic":"t"}}}}"#
+        );
         (Command::request(code::CHECK_CLIENT_CONFIG, 0), body)
     };
     let (command, body) = check("TAG");
