@@ -30,6 +30,8 @@ pub async fn dispatch<D: Disk, R: Runtime>(
         request_code::GET_MAX_OFFSET => super::queue_offsets::max;
         request_code::GET_MIN_OFFSET => super::queue_offsets::min;
         request_code::GET_EARLIEST_MSG_STORETIME => super::queue_offsets::earliest_time;
+        request_code::SEND_REPLY_MESSAGE => super::reply::handle;
+        request_code::SEND_REPLY_MESSAGE_V2 => super::reply::handle;
         request_code::HEART_BEAT => groups::heartbeat::handle;
         request_code::UNREGISTER_CLIENT => groups::unregister::handle;
         request_code::GET_CONSUMER_LIST_BY_GROUP => groups::consumer_list::handle;

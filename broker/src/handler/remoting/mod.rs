@@ -12,6 +12,7 @@ mod query_offset;
 mod queue_offsets;
 mod queues;
 mod refused;
+mod reply;
 mod update_offset;
 
 pub use caller::{Caller, Channel, Origin};
