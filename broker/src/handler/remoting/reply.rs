@@ -85,7 +85,9 @@ impl Reply {
             sys_flag: command.required(name("sysFlag", "f"))?,
             born_ms: command.required(name("bornTimestamp", "g"))?,
             flag: command.required(name("flag", "h"))?,
-            properties: command.optional(name("properties", "i"))?.unwrap_or_default(),
+            properties: command
+                .optional(name("properties", "i"))?
+                .unwrap_or_default(),
             reconsume_times: command.optional(name("reconsumeTimes", "j"))?.unwrap_or(0),
             unit_mode: command.optional(name("unitMode", "k"))?.unwrap_or(false),
         })
@@ -99,7 +101,10 @@ fn queues_of<D: Disk, R: Runtime>(shard: &Shard<D, R>, topic: &str) -> Result<u3
     });
     let remark = |what: &str| format!("the sending message topic[{topic}] {what}");
     match found {
-        None => Err(Refused::new(response_code::TOPIC_NOT_EXIST, remark("not exist"))),
+        None => Err(Refused::new(
+            response_code::TOPIC_NOT_EXIST,
+            remark("not exist"),
+        )),
         Some((0, _) | (_, false)) => {
             let remark = remark("is forbidden");
             Err(Refused::new(response_code::NO_PERMISSION, remark))
@@ -118,7 +123,9 @@ async fn push<D: Disk, R: Runtime>(
 ) -> Result<(), String> {
     let Some(client_id) = properties::get(&reply.properties, name::REPLY_TO_CLIENT) else {
         let missing = name::REPLY_TO_CLIENT;
-        return Err(format!("push reply message fail, it has no property {missing}."));
+        return Err(format!(
+            "push reply message fail, it has no property {missing}."
+        ));
     };
     let directory = shard.directory();
     let connections = directory.clients().connections(client_id);
@@ -149,6 +156,7 @@ fn pushed<D: Disk, R: Runtime>(
     queue: u32,
 ) -> Command {
     let now_ms = shard.runtime().wall_ms();
+    let host = caller.store_host();
     let mut told = reply.properties.clone();
     properties::set(&mut told, name::PUSH_REPLY_TIME, &now_ms.to_string());
     Command::request(request_code::PUSH_REPLY_MESSAGE_TO_CLIENT, 0)
@@ -164,7 +172,7 @@ fn pushed<D: Disk, R: Runtime>(
         .field("reconsumeTimes", reply.reconsume_times)
         .field("unitMode", reply.unit_mode)
         .field("bornHost", caller.peer())
-        .field("storeHost", caller.store_host())
+        .field("storeHost", format!("{}:{}", host.address, host.port))
         .field("storeTimestamp", now_ms)
 }
 

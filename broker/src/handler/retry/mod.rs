@@ -5,7 +5,7 @@ use super::automatic::{ensure_dead_topic, ensure_group};
 use crate::delay::{self, Stored};
 use crate::shard::Shard;
 use crate::state::system::RETRY_PREFIX;
-use crate::state::{GroupSettings, ShardState};
+use crate::state::{GroupSettings, ShardState, leases};
 use ringmq_storage_engine::position::Position;
 use ringmq_storage_engine::store::{FoundBatch, ReadError};
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
@@ -98,13 +98,7 @@ fn retries_max(settings: &GroupSettings, asked: Option<i32>) -> i32 {
 fn consumes_in_order<D: Disk, R: Runtime>(shard: &Shard<D, R>, group: &str) -> bool {
     let now = shard.now();
     shard.with_state(|state| {
-        let Some(entry) = state.group(group) else {
-            return false;
-        };
-        let mut leases = entry.queues().filter_map(|(_, queue)| queue.lease.as_ref());
-        shard.with_leases(|deadlines| {
-            leases.any(|lease| !deadlines.remaining(group, lease, now).is_zero())
-        })
+        shard.with_leases(|deadlines| leases::any_running(state, deadlines, group, now))
     })
 }
 

@@ -2,3 +2,4 @@
 
 pub mod client;
 mod consumers;
+mod replies;
