@@ -2,4 +2,5 @@
 
 pub mod client;
 mod consumers;
+mod replay;
 mod replies;
