@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 
 mod crowds;
+mod descriptors;
 mod durability;
 mod groups;
 mod harness;

@@ -22,7 +22,7 @@ impl Shortage {
     fn reason(self) -> &'static str {
         match self {
             Self::Watermark => "the disk is more than 90 % full",
-            Self::Segment => "there is no space for another segment",
+            Self::Segment => "there is no space or no descriptor for another segment",
         }
     }
 }

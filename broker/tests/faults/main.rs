@@ -5,13 +5,16 @@
 //! are those of any other test: `cargo test -p ringmq-broker --test faults -- --list`.
 
 mod bad_disk;
+mod clock;
 mod device;
 mod disk;
 mod full_disk;
 #[path = "../blackbox/harness.rs"]
 #[allow(dead_code, reason = "shared with the black-box tests")]
 mod harness;
+mod idle;
 mod load;
+mod memory;
 mod power_cuts;
 mod report;
 mod scene;
@@ -33,6 +36,7 @@ fn main() {
     trials.extend(power_cut_trials());
     trials.extend(bad_disk_trials());
     trials.extend(full_disk_trials());
+    trials.extend(process_trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -132,6 +136,32 @@ fn full_disk_trials() -> Vec<Trial> {
         })
     };
     shortages.into_iter().map(trial).collect()
+}
+
+/// What surrounds a process: clock, memory, numbers of connections.
+fn process_trials() -> Vec<Trial> {
+    let idle = || {
+        let each = idle::cost_little();
+        say(&format!("5,000 idle connections: {each} bytes each"));
+        Ok(())
+    };
+    let clock = || {
+        clock::may_jump();
+        Ok(())
+    };
+    let memory = || {
+        let most = memory::is_enough();
+        say(&format!(
+            "at most {} MiB in a cgroup of 288 MiB",
+            most >> 20
+        ));
+        Ok(())
+    };
+    vec![
+        unless(idle::missing(), "idle_connections_cost_little", idle),
+        unless(clock::missing(), "the_wall_clock_may_jump", clock),
+        unless(memory::missing(), "a_memory_limit_is_enough", memory),
+    ]
 }
 
 /// A test that needs what not every machine has.

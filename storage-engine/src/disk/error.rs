@@ -36,12 +36,21 @@ pub enum DiskOperation {
 pub enum DiskErrorKind {
     /// No space, quota or file-size limit: retryable once space returned.
     NoSpace,
+    /// The process or the system has no descriptor left: retryable once some were closed.
+    NoDescriptor,
     /// The file does not exist.
     NotFound,
     /// The file exists already.
     AlreadyExists,
     /// The device, file system or kernel failed.
     Failed,
+}
+
+impl DiskErrorKind {
+    /// Whether the same call may succeed later, with the file as it was before.
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::NoSpace | Self::NoDescriptor)
+    }
 }
 
 /// A failed disk call.

@@ -31,7 +31,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             Some(stopped) => Some(stopped.to_string()),
             None if condition.stopping.get() => Some("the log is being stopped".to_owned()),
             None if condition.no_space.get() => {
-                Some("there is no space for another segment".to_owned())
+                Some("there is no space or no descriptor for another segment".to_owned())
             }
             None if condition.above_watermark.get() => Some(format!(
                 "the disk is more than {} % full",

@@ -1,7 +1,7 @@
 //! What a store does on the side: preparing segments, sealing them, snapshots, recording the durable frontier.
 
 use super::inner::Inner;
-use crate::disk::{Disk, DiskError, DiskErrorKind};
+use crate::disk::{Disk, DiskError};
 use crate::index::IndexError;
 use crate::position::Position;
 use crate::runtime::Runtime;
@@ -45,9 +45,9 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
                     self.condition.wanted_segment.set(None);
                     self.signals.room.notify();
                 }
-                Err(error) if error.kind == DiskErrorKind::NoSpace => {
+                Err(error) if error.kind.is_retryable() => {
                     if !self.condition.no_space.replace(true) {
-                        tracing::warn!(%error, segment = number, "no space for the next segment");
+                        tracing::warn!(%error, segment = number, "the next segment has to wait");
                     }
                     self.signals.room.notify();
                     let retry_ms = PREPARE_RETRY_MS.min(self.options.retention_check_ms);
@@ -160,8 +160,8 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         match self.catalog.seal(number, sealed_at, &keep).await {
             Ok(()) => self.disk.sync_dir().await?,
             // The index stays in memory and a restart makes the bundle; the log itself is not concerned.
-            Err(IndexError::Write { cause, .. }) if cause.kind == DiskErrorKind::NoSpace => {
-                tracing::warn!(%cause, segment = number, "no space for an index");
+            Err(IndexError::Write { cause, .. }) if cause.kind.is_retryable() => {
+                tracing::warn!(%cause, segment = number, "an index has to wait");
                 let retry_ms = PREPARE_RETRY_MS.min(self.options.retention_check_ms);
                 self.runtime.sleep(Duration::from_millis(retry_ms)).await;
                 return Ok(());

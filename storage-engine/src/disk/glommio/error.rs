@@ -26,6 +26,7 @@ fn kind_of(source: &io::Error) -> DiskErrorKind {
     let errno = source.raw_os_error().map(Errno::from_raw_os_error);
     match errno {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => DiskErrorKind::NoSpace,
+        Some(Errno::MFILE | Errno::NFILE) => DiskErrorKind::NoDescriptor,
         Some(Errno::NOENT) => DiskErrorKind::NotFound,
         Some(Errno::EXIST) => DiskErrorKind::AlreadyExists,
         _ => DiskErrorKind::Failed,
@@ -57,6 +58,8 @@ mod tests {
             (Errno::NOSPC, DiskErrorKind::NoSpace),
             (Errno::DQUOT, DiskErrorKind::NoSpace),
             (Errno::FBIG, DiskErrorKind::NoSpace),
+            (Errno::MFILE, DiskErrorKind::NoDescriptor),
+            (Errno::NFILE, DiskErrorKind::NoDescriptor),
             (Errno::NOENT, DiskErrorKind::NotFound),
             (Errno::EXIST, DiskErrorKind::AlreadyExists),
             (Errno::IO, DiskErrorKind::Failed),
