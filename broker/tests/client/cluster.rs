@@ -10,13 +10,13 @@ use std::{
 use tokio::{process::Child, task::JoinHandle};
 
 /// A name server on a task of its own.
-struct NameServer {
-    address: String,
+pub struct NameServer {
+    pub address: String,
     task: JoinHandle<()>,
 }
 
 impl NameServer {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let config = ringmq_namesrv::Config {
             listen: "127.0.0.1:0".parse().expect("an address"),
             ..Default::default()
@@ -33,7 +33,7 @@ impl NameServer {
 }
 
 /// A broker without a name server of its own; killed when dropped.
-async fn start_broker(directory: &Path, node: &str, namesrv: &str) -> Child {
+pub async fn start_broker(directory: &Path, node: &str, namesrv: &str) -> Child {
     let arguments = ["run", "--node", node, "--shards", "1", "--port", "0"];
     let addresses = [
         "--admin-port",

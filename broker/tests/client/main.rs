@@ -2,4 +2,5 @@
 
 mod cluster;
 mod library;
+mod pauses;
 mod program;
