@@ -44,6 +44,18 @@ pub async fn dispatch<D: Disk, R: Runtime>(
         request_code::INVOKE_BROKER_TO_RESET_OFFSET => groups::offset_reset::handle;
         request_code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => groups::consumer_status::handle;
         request_code::GET_CONSUMER_RUNNING_INFO => groups::running_info::handle;
+        request_code::CONSUMER_SEND_MSG_BACK => super::send_back::handle;
+        request_code::UPDATE_AND_CREATE_TOPIC => super::topic_put::handle;
+        request_code::UPDATE_AND_CREATE_TOPIC_LIST => super::topic_put_list::handle;
+        request_code::DELETE_TOPIC_IN_BROKER => super::topic_delete::handle;
+        request_code::GET_ALL_TOPIC_CONFIG => super::topic_configs::handle;
+        request_code::GET_TOPIC_CONFIG => super::topic_config::handle;
+        request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => super::group_put::handle;
+        request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => super::group_put::handle;
+        request_code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => super::group_configs::handle;
+        request_code::GET_SUBSCRIPTIONGROUP_CONFIG => super::group_config::handle;
+        request_code::DELETE_SUBSCRIPTIONGROUP => super::group_delete::handle;
+        request_code::UPDATE_AND_GET_GROUP_FORBIDDEN => super::group_forbidden::handle;
     };
     answered.unwrap_or_else(Answer::from)
 }

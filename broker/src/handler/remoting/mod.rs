@@ -6,13 +6,27 @@
 //! [`dispatch`]'s table: add a file, and its row there.
 
 mod caller;
+mod config_body;
 mod dispatch;
+mod group_config;
+mod group_configs;
+mod group_delete;
+mod group_forbidden;
+mod group_put;
 pub mod groups;
 mod query_offset;
 mod queue_offsets;
 mod queues;
 mod refused;
 mod reply;
+mod send_back;
+#[cfg(test)]
+mod settings_tests;
+mod topic_config;
+mod topic_configs;
+mod topic_delete;
+mod topic_put;
+mod topic_put_list;
 mod update_offset;
 
 pub use caller::{Caller, Channel, Origin};
