@@ -73,10 +73,12 @@ pub(super) fn settings(shared: &Shared) -> Answer {
         .iter()
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect();
-    Answer {
+    let answer = Answer {
         body: lines.concat().into_bytes(),
         ..Answer::ok()
-    }
+    };
+    // Brokers of ours must be able to tell this from a name server of RocketMQ.
+    answer.field("server", "ringmq-namesrv")
 }
 
 pub(super) fn no_settings() -> Answer {
