@@ -34,6 +34,20 @@ pub enum ConnectionError {
     },
 }
 
+impl ConnectionError {
+    /// Whether the other side ended the connection without a word, as one that does not know the protocol does.
+    pub(super) fn is_hang_up(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe
+            ),
+            _ => false,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Connection {

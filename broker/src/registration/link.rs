@@ -7,6 +7,7 @@ use ringmq_wire::native::schema;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::apache::{self, RemotingError};
 use super::connection::{Connection, ConnectionError};
 use super::plan::{Next, ShardPlan};
 use super::{HEARTBEAT_TIMEOUT_MS, LinkState};
@@ -17,19 +18,28 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// What was logged last: each once per change of state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
+pub(super) enum Said {
     Nothing,
     Registered,
     Unreachable,
 }
 
-struct Link {
-    node: NodeHandle,
-    server: String,
+/// Why a link has to start again.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error(transparent)]
+    Native(#[from] ConnectionError),
+    #[error(transparent)]
+    Apache(#[from] RemotingError),
+}
+
+pub(super) struct Link {
+    pub(super) node: NodeHandle,
+    pub(super) server: String,
     state: watch::Sender<LinkState>,
     plans: Vec<ShardPlan>,
-    started: Instant,
-    said: Said,
+    pub(super) started: Instant,
+    pub(super) said: Said,
     /// By shard, the refusal that was logged last.
     refusals: Vec<Option<String>>,
 }
@@ -73,12 +83,19 @@ pub(super) async fn run(
 
 impl Link {
     /// One connection's life; `Ok` when told to stop.
-    async fn serve(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), ConnectionError> {
+    async fn serve(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), LinkError> {
         let mut changed = self.node.shares_generation();
         let client_id = format!("broker-{}", self.node.identity().node);
-        let mut connection = tokio::select! {
-            connection = Connection::open(&self.server, &client_id) => connection?,
+        let opened = tokio::select! {
+            opened = Connection::open(&self.server, &client_id) => opened,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let mut connection = match opened {
+            Ok(connection) => connection,
+            Err(error) if error.is_hang_up() && apache::is_apache(&self.server).await => {
+                return Ok(self.serve_apache(stop).await?);
+            }
+            Err(error) => return Err(error.into()),
         };
         for plan in &mut self.plans {
             plan.reconnected();
@@ -87,14 +104,14 @@ impl Link {
             // Marked seen before looking, so that a change made while looking wakes the wait below.
             changed.mark_unchanged();
             let wake_ms = self.tell_all(&mut connection).await?;
-            self.publish();
+            self.publish(self.plans.iter().map(ShardPlan::confirmed).collect());
             tokio::select! {
                 () = sleep_until(self.started + Duration::from_millis(wake_ms)) => {}
                 _ = changed.changed() => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
-        self.leave(&mut connection).await
+        Ok(self.leave(&mut connection).await?)
     }
 
     /// Tells everything there is to tell now; returns when to look again.
@@ -160,8 +177,7 @@ impl Link {
     }
 
     /// Makes visible what the name server has confirmed.
-    fn publish(&mut self) {
-        let confirmed: Vec<u64> = self.plans.iter().map(ShardPlan::confirmed).collect();
+    pub(super) fn publish(&mut self, confirmed: Vec<u64>) {
         if confirmed.iter().all(|version| *version > 0) && self.said != Said::Registered {
             tracing::info!(server = %self.server, shards = confirmed.len(), "registered with name server");
             self.said = Said::Registered;
@@ -178,7 +194,7 @@ impl Link {
     }
 
     /// Said once, until it could be reached again.
-    fn say_unreachable(&mut self, error: &ConnectionError) {
+    fn say_unreachable(&mut self, error: &LinkError) {
         if self.said != Said::Unreachable {
             tracing::warn!(server = %self.server, %error, "cannot reach name server; trying again");
             self.said = Said::Unreachable;
@@ -240,7 +256,7 @@ impl Link {
         ((id >> 64) as u64, id as u64)
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

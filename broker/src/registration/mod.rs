@@ -2,11 +2,13 @@
 //!
 //! - [`plan`] decides what one name server is told next about one shard; pure.
 //! - [`connection`] carries one request at a time.
+//! - [`apache`] is for name servers of Apache RocketMQ, which are told in the remoting protocol.
 //! - [`Registration`] runs one task a name server. Name servers do not know of each other, so one that is down, slow or
 //!   wrong delays nobody but itself.
 //!
 //! A shard beats every two seconds and asks to be dropped after ten silent ones, so a dead host leaves the routes then.
 
+mod apache;
 mod connection;
 mod link;
 pub mod plan;

@@ -6,7 +6,7 @@ use ringmq_wire::native::schema::TopicRecordT;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
 
-fn node(name: &str, directory_id: u128, shards: usize) -> NodeHandle {
+pub(super) fn node(name: &str, directory_id: u128, shards: usize) -> NodeHandle {
     let identity = NodeIdentity {
         cluster: "test".to_owned(),
         node: name.to_owned(),
@@ -29,7 +29,7 @@ fn node(name: &str, directory_id: u128, shards: usize) -> NodeHandle {
     node
 }
 
-fn topic(name: &str) -> TopicRecordT {
+pub(super) fn topic(name: &str) -> TopicRecordT {
     let mut topic = TopicRecordT::default();
     topic.name = name.to_owned();
     topic.queues = 1;
@@ -70,7 +70,7 @@ impl NameServer {
     }
 }
 
-async fn until(mut condition: impl FnMut() -> bool) {
+pub(super) async fn until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < deadline, "condition never came");
