@@ -7,6 +7,7 @@ pub mod callers;
 pub mod commits;
 pub mod counters;
 pub mod fetch;
+pub mod held;
 pub mod routes;
 mod status;
 pub mod traffic;
@@ -25,6 +26,7 @@ use crate::state::{ControlRecord, ShardState};
 use callers::Callers;
 use commits::PendingCommits;
 use fetch::FetchRegistry;
+use held::HeldPulls;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
@@ -68,6 +70,7 @@ struct Inner<D: Disk, R: Runtime> {
     runtime: R,
     node: NodeHandle,
     fetch: Rc<RefCell<FetchRegistry>>,
+    held: Rc<RefCell<HeldPulls>>,
     /// Rung when messages are parked.
     delay_bell: Rc<Bell>,
     leases: RefCell<Deadlines>,
@@ -120,9 +123,12 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
         let limits = settings.limits;
         let fetch = Rc::new(RefCell::new(FetchRegistry::new(limits.fetch_slots_max)));
         let delay_bell = Rc::new(Bell::default());
+        let held = Rc::new(RefCell::new(HeldPulls::default()));
+        let pulls = Rc::clone(&held);
         let (registry, bell) = (Rc::clone(&fetch), Rc::clone(&delay_bell));
         store.on_visible(Rc::new(move |queues: &[QueueHandle]| {
             registry.borrow_mut().wake(queues);
+            pulls.borrow_mut().wake(queues);
             bell.gained(queues);
         }));
         if store.with_state(delay::waiting) > 0 {
@@ -137,6 +143,7 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
                 runtime,
                 node,
                 fetch,
+                held,
                 delay_bell,
                 leases: RefCell::new(Deadlines::new(now)),
                 commits: RefCell::default(),
@@ -247,9 +254,15 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
         &self.inner.callers
     }
 
+    /// Pulls of RocketMQ clients that wait for messages.
+    pub fn held_pulls(&self) -> &Rc<RefCell<HeldPulls>> {
+        &self.inner.held
+    }
+
     /// These queues are gone: their readers are told so. To be called when a topic was removed.
     pub fn queues_removed(&self, queues: &[QueueHandle]) {
         self.with_fetch(|fetch| fetch.wake(queues));
+        self.inner.held.borrow_mut().wake(queues);
     }
 
     /// End of what consumers may read of a queue; 0 for one that is gone, which reading it will tell.

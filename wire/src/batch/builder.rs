@@ -93,9 +93,11 @@ impl BatchBuilder {
             self.born_time_ms
         };
         self.encode(offset_delta, born_base, record);
-        let added = self.scratch.len() + 10 + 4 + 8 * record.keys.len();
+        let unique_key = record.envelope.and_then(|envelope| envelope.unique_key());
+        let keys = record.keys.len() + usize::from(unique_key.is_some());
+        let added = self.scratch.len() + 10 + 4 + 8 * keys;
         let bytes = self.encoded_bytes() + added;
-        if bytes > BATCH_BYTES_MAX || self.key_hashes.len() + record.keys.len() > BATCH_KEYS_MAX {
+        if bytes > BATCH_BYTES_MAX || self.key_hashes.len() + keys > BATCH_KEYS_MAX {
             return Err(BatchError::TooLarge {
                 bytes,
                 limit: BATCH_BYTES_MAX,
@@ -107,8 +109,9 @@ impl BatchBuilder {
         self.last_offset_delta = offset_delta;
         varint::put_bytes(&mut self.records, &self.scratch);
         self.tags_codes.push(tags_code(record.tag));
+        let keys = record.keys.iter().copied().chain(unique_key);
         self.key_hashes
-            .extend(record.keys.iter().map(|key| (index, key_hash(key))));
+            .extend(keys.map(|key| (index, key_hash(key))));
         Ok(())
     }
 

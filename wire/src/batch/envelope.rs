@@ -51,6 +51,13 @@ impl<'a> Envelope<'a> {
         out.extend_from_slice(self.properties.as_bytes());
     }
 
+    /// The id that the producing client gave the message, one of its properties; looked up like a key.
+    pub fn unique_key(&self) -> Option<&'a str> {
+        let mut last_first = self.properties.rsplit('\u{2}');
+        let key = last_first.find_map(|pair| pair.strip_prefix("UNIQ_KEY\u{1}"));
+        key.filter(|key| !key.is_empty())
+    }
+
     /// Reads an envelope that is exactly `bytes`.
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (fixed, rest) = bytes.split_first_chunk::<FIXED_BYTES>()?;

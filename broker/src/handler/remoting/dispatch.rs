@@ -24,6 +24,8 @@ pub async fn dispatch<D: Disk, R: Runtime>(
     request: Request,
 ) -> Answer {
     let answered = table! { shard, caller, request;
+        request_code::QUERY_MESSAGE => super::query::handle;
+        request_code::VIEW_MESSAGE_BY_ID => super::view::handle;
         request_code::QUERY_CONSUMER_OFFSET => super::query_offset::handle;
         request_code::UPDATE_CONSUMER_OFFSET => super::update_offset::handle;
         request_code::SEARCH_OFFSET_BY_TIMESTAMP => super::queue_offsets::at_time;

@@ -7,6 +7,7 @@
 
 mod caller;
 mod config_body;
+mod delivered;
 mod dispatch;
 mod group_config;
 mod group_configs;
@@ -14,6 +15,10 @@ mod group_delete;
 mod group_forbidden;
 mod group_put;
 pub mod groups;
+mod found;
+pub mod pull;
+mod pulled;
+mod query;
 mod query_offset;
 mod queue_offsets;
 mod queues;
@@ -27,10 +32,15 @@ mod topic_configs;
 mod topic_delete;
 mod topic_put;
 mod topic_put_list;
+pub mod send;
+mod sent;
+pub mod subscription;
 mod update_offset;
+mod view;
 
 pub use caller::{Caller, Channel, Origin};
 pub use dispatch::dispatch;
+pub use pulled::Pulled;
 pub use refused::Refused;
 
 use ringmq_wire::remoting::{Command, response_code};

@@ -3,7 +3,8 @@
 //! As natively it is generic over where bytes come from, and stops reading while a budget is spent.
 
 use super::frames::{Session, Step};
-use super::serve::{Begun, Connection, Obstacle};
+use super::serve::{Again, Begun, Connection, Obstacle};
+use crate::handler::remoting::{Refused, send};
 use crate::session::link::{Link, RequestPermits};
 use crate::session::reader::now_ms;
 use crate::session::source::{Receive, Source};
@@ -95,7 +96,9 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
     /// Begins the request, waiting where it must wait to keep its place: everything behind it on this connection
     /// waits with it.
     async fn begin(&self, prefix: &FramePrefix, mut permits: RequestPermits) -> bool {
+        let mut again = Again::default();
         for attempt in 1..=ATTEMPTS {
+            again.last = attempt == ATTEMPTS;
             let begun = {
                 let session = self.session.borrow();
                 let (header, body) = (session.header(prefix), session.body(prefix));
@@ -103,15 +106,18 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
                     self.connection.refuse_connection(prefix, header);
                     return false;
                 }
-                let patient = attempt < ATTEMPTS;
-                self.connection
-                    .begin(prefix, header, body, permits, patient)
+                self.connection.begin(prefix, header, body, permits, &again)
             };
             match begun {
                 Ok(Begun::Done) => return true,
                 Ok(Begun::Later { obstacle, unused }) => {
                     permits = unused;
-                    self.wait(prefix, obstacle).await;
+                    if let Err(refused) = self.remove(prefix, obstacle, &mut again).await {
+                        let session = self.session.borrow();
+                        let header = session.header(prefix);
+                        self.connection.refuse(prefix, header, refused);
+                        return true;
+                    }
                 }
                 Err(error) => {
                     self.log_closed(&error.to_string());
@@ -122,13 +128,22 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
         true
     }
 
-    async fn wait(&self, prefix: &FramePrefix, obstacle: Obstacle) {
+    async fn remove(
+        &self,
+        prefix: &FramePrefix,
+        obstacle: Obstacle,
+        again: &mut Again,
+    ) -> Result<(), Refused> {
         match obstacle {
             Obstacle::Log => {
                 // A stopped log says so to the append as well.
                 let _ = self.shard.store().wait_room(prefix.body_bytes()).await;
             }
+            Obstacle::Need(need) => {
+                again.prepared = Some(send::prepare(&self.shard, need).await?);
+            }
         }
+        Ok(())
     }
 
     /// Receives once into the session; 0 at the end of the stream.

@@ -1,0 +1,321 @@
+//! A message on its way from a RocketMQ producer into a batch.
+//!
+//! The body goes in as the producer made it, compressed or not. Beside it the envelope keeps everything else word for
+//! word; keys, tag and the user's properties are also stored natively, for native consumers, filters and the index.
+
+use super::send::REGION;
+use super::{Answer, Caller, Refused};
+use crate::state::system::RETRY_PREFIX;
+use ringmq_storage_engine::disk::Disk;
+use ringmq_storage_engine::position::{Position, QueueOffset};
+use ringmq_wire::batch::{BatchBuilder, BatchError, BatchOptions, Envelope, Record};
+use ringmq_wire::limits::{BATCH_RECORDS_MAX, PROPERTIES_BYTES_MAX};
+use ringmq_wire::remoting::batch::InnerMessages;
+use ringmq_wire::remoting::fields::SendFields;
+use ringmq_wire::remoting::message::{Host, body_crc, sys_flag};
+use ringmq_wire::remoting::message_id::MessageId;
+use ringmq_wire::remoting::properties::{self, name};
+use ringmq_wire::remoting::response_code;
+use std::net::IpAddr;
+
+/// A message that is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    pub queue_id: u32,
+    /// Of the first message.
+    pub offset: QueueOffset,
+    /// Of the first message; the others follow it.
+    pub position: Position,
+    pub messages: u32,
+    /// What must be durable before the answer.
+    pub end: Position,
+    /// Of a single message.
+    pub unique_key: Option<String>,
+}
+
+impl Sent {
+    /// The answer, once the message is durable.
+    pub fn answer(&self, store_host: Host) -> Answer {
+        let mut ids = String::new();
+        for index in 0..u64::from(self.messages) {
+            if index > 0 {
+                ids.push(',');
+            }
+            let id = MessageId {
+                host: store_host,
+                offset: (self.position.0 + index) as i64,
+            };
+            ids.push_str(&id.to_string());
+        }
+        let answer = Answer::ok()
+            .field("msgId", ids)
+            .field("queueId", self.queue_id)
+            .field("queueOffset", self.offset.0);
+        match &self.unique_key {
+            Some(key) => answer.field("transactionId", key),
+            None => answer,
+        }
+    }
+}
+
+/// A send, checked.
+pub struct Incoming<'a> {
+    messages: Vec<Message<'a>>,
+    is_batch: bool,
+    born_time_ms: i64,
+    sys_flag: i32,
+    reconsume_times: i32,
+    born_host: (IpAddr, u32),
+    /// The level at which the message is to be delivered later.
+    delay: Option<i32>,
+}
+
+struct Message<'a> {
+    body: &'a [u8],
+    flag: i32,
+    /// As it will be delivered.
+    properties: String,
+}
+
+impl<'a> Incoming<'a> {
+    /// Takes a send apart and refuses what cannot be stored. `new_key` makes the unique key that a message lacks.
+    pub fn read<D: Disk>(
+        caller: &Caller<D>,
+        cluster: &str,
+        fields: &SendFields<'_>,
+        body: &'a [u8],
+        new_key: impl Fn() -> String,
+    ) -> Result<Self, Refused> {
+        let shared = fields.properties.to_str();
+        let delay = properties::get(&shared, name::DELAY).and_then(|level| level.parse().ok());
+        let delay = delay.filter(|level: &i32| *level > 0);
+        refuse_special(&shared, fields.reconsume_times, delay)?;
+        let messages = if fields.batch {
+            batch_messages(fields, &shared, delay, body)?
+        } else {
+            vec![Message {
+                body,
+                flag: fields.flag,
+                properties: shared.into_owned(),
+            }]
+        };
+        let mut incoming = Self {
+            messages,
+            is_batch: fields.batch,
+            born_time_ms: fields.born_timestamp,
+            sys_flag: fields.sys_flag & !sys_flag::TRANSACTION,
+            reconsume_times: fields.reconsume_times,
+            born_host: (
+                caller.peer().ip().to_canonical(),
+                caller.peer().port().into(),
+            ),
+            delay,
+        };
+        for message in &mut incoming.messages {
+            message.complete(cluster, &new_key)?;
+        }
+        Ok(incoming)
+    }
+
+    /// The level at which the message is to be delivered later.
+    pub fn delay(&self) -> Option<i32> {
+        self.delay
+    }
+
+    /// Refuses bodies over the limit; of a batch, all of them together.
+    pub fn check_sizes(&self, bytes_max: usize) -> Result<(), Refused> {
+        let bytes: usize = self.messages.iter().map(|message| message.body.len()).sum();
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        let remark = format!("message body of {bytes} bytes is over the limit of {bytes_max}");
+        Err(Refused::new(response_code::MESSAGE_ILLEGAL, remark))
+    }
+
+    /// The unique key of a single message.
+    pub fn unique_key(&self) -> Option<String> {
+        let message = self.messages.first().filter(|_| !self.is_batch)?;
+        properties::get(&message.properties, name::UNIQUE_KEY).map(str::to_owned)
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> u32 {
+        self.messages.len() as u32
+    }
+
+    /// All of them as one batch.
+    pub fn batch(&self) -> Result<Vec<u8>, Refused> {
+        let mut builder = BatchBuilder::new();
+        for message in &self.messages {
+            self.with_record(message, |record| builder.push(record))
+                .map_err(|error| illegal(&error))?;
+        }
+        builder
+            .finish(&BatchOptions::default())
+            .map_err(|error| illegal(&error))
+    }
+
+    /// The only message, as a record.
+    pub fn single<T>(&self, use_it: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
+        let message = self.messages.first().filter(|_| !self.is_batch)?;
+        Some(self.with_record(message, use_it))
+    }
+
+    fn with_record<T>(&self, message: &Message<'_>, use_it: impl FnOnce(&Record<'_>) -> T) -> T {
+        let text = message.properties.as_str();
+        let (mut keys, mut tag, mut pairs) = ("", "", Vec::new());
+        for (name, value) in properties::pairs(text) {
+            match name {
+                name::KEYS => keys = value,
+                name::TAGS => tag = value,
+                _ if is_users(name) => pairs.push((name, value)),
+                _ => {}
+            }
+        }
+        let keys: Vec<&str> = keys.split(' ').filter(|key| !key.is_empty()).collect();
+        use_it(&Record {
+            born_time_ms: self.born_time_ms,
+            keys: &keys,
+            tag,
+            properties: &pairs,
+            envelope: Some(Envelope {
+                flag: message.flag,
+                sys_flag: self.sys_flag,
+                reconsume_times: self.reconsume_times,
+                body_crc: body_crc(message.body),
+                prepared_position: 0,
+                born_host: Some(self.born_host),
+                properties: text,
+            }),
+            body: message.body,
+        })
+    }
+}
+
+impl Message<'_> {
+    /// Adds what brokers add and removes what they remove.
+    fn complete(&mut self, cluster: &str, new_key: impl Fn() -> String) -> Result<(), Refused> {
+        let text = &mut self.properties;
+        properties::remove(text, |name| name == name::POP_RECEIPT);
+        let ours = [
+            (name::MSG_REGION, REGION),
+            (name::TRACE_SWITCH, "true"),
+            (name::CLUSTER, cluster),
+        ];
+        for (name, value) in ours {
+            if properties::get(text, name) != Some(value) {
+                properties::set(text, name, value);
+            }
+        }
+        if properties::get(text, name::UNIQUE_KEY).is_none() {
+            properties::append(text, name::UNIQUE_KEY, &new_key());
+        }
+        if text.len() > PROPERTIES_BYTES_MAX {
+            let remark = format!(
+                "message properties of {} bytes are over the limit of {PROPERTIES_BYTES_MAX}",
+                text.len()
+            );
+            return Err(Refused::new(response_code::MESSAGE_ILLEGAL, remark));
+        }
+        Ok(())
+    }
+}
+
+/// The messages of a batch, each with what they share.
+fn batch_messages<'a>(
+    fields: &SendFields<'_>,
+    shared: &str,
+    delay: Option<i32>,
+    body: &'a [u8],
+) -> Result<Vec<Message<'a>>, Refused> {
+    let illegal = |remark: String| Refused::new(response_code::MESSAGE_ILLEGAL, remark);
+    if delay.is_some() || fields.topic.starts_with(RETRY_PREFIX) {
+        return Err(illegal(
+            "a batch takes no delayed messages, and none to be tried again".to_owned(),
+        ));
+    }
+    let mut messages = Vec::new();
+    for inner in InnerMessages::new(body) {
+        let inner = inner.map_err(|error| illegal(format!("the batch cannot be read: {error}")))?;
+        if messages.len() == BATCH_RECORDS_MAX {
+            return Err(illegal(format!(
+                "a batch has at most {BATCH_RECORDS_MAX} messages"
+            )));
+        }
+        let mut text = inner.properties.to_owned();
+        for (name, value) in properties::pairs(shared) {
+            // A message's own properties count, its unique key above all.
+            if properties::get(&text, name).is_none() && name != name::UNIQUE_KEY {
+                properties::append(&mut text, name, value);
+            }
+        }
+        messages.push(Message {
+            body: inner.body,
+            flag: inner.flag,
+            properties: text,
+        });
+    }
+    if messages.is_empty() {
+        return Err(illegal("the batch has no messages".to_owned()));
+    }
+    Ok(messages)
+}
+
+/// Refuses what would have to wait somewhere else before it may be read.
+fn refuse_special(text: &str, retries: i32, delay: Option<i32>) -> Result<(), Refused> {
+    let is_true =
+        |name| properties::get(text, name).is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    // Old consumers send a message of a committed transaction back with its mark.
+    let is_retry = retries > 0 && delay.is_some();
+    if is_true(name::TRANSACTION_PREPARED) && !is_retry {
+        let remark = "sending transaction message is forbidden: this broker has no transactions";
+        return Err(Refused::new(response_code::NO_PERMISSION, remark));
+    }
+    let timers = [
+        name::TIMER_DELAY_SECONDS,
+        name::TIMER_DELAY_MILLIS,
+        name::TIMER_DELIVER_MILLIS,
+    ];
+    // A delay level counts before a time.
+    if delay.is_none()
+        && timers
+            .iter()
+            .any(|timer| properties::get(text, timer).is_some())
+    {
+        let remark = "this broker has no timers; delay levels it has";
+        return Err(Refused::new(response_code::SYSTEM_ERROR, remark));
+    }
+    Ok(())
+}
+
+fn illegal(error: &BatchError) -> Refused {
+    Refused::new(response_code::MESSAGE_ILLEGAL, error.to_string())
+}
+
+/// Whether a property is the user's own, and not the protocol's.
+fn is_users(name: &str) -> bool {
+    !PROTOCOL_PROPERTIES.contains(&name)
+}
+
+/// Properties that producers, consumers and brokers of RocketMQ write by themselves. Source: what its 4.9.7 and 5.3.3
+/// clients send.
+const PROTOCOL_PROPERTIES: [&str; 18] = [
+    name::UNIQUE_KEY,
+    name::WAIT,
+    name::MSG_REGION,
+    name::TRACE_SWITCH,
+    name::CLUSTER,
+    name::DELAY,
+    name::RETRY_TOPIC,
+    name::REAL_TOPIC,
+    name::REAL_QUEUE_ID,
+    name::TRANSACTION_PREPARED,
+    name::PRODUCER_GROUP,
+    name::ORIGIN_MESSAGE_ID,
+    name::RECONSUME_TIME,
+    name::MAX_RECONSUME_TIMES,
+    name::PUSH_REPLY_TIME,
+    name::TIMER_DELAY_SECONDS,
+    name::TIMER_DELAY_MILLIS,
+    name::TIMER_DELIVER_MILLIS,
+];
