@@ -8,3 +8,4 @@ mod hostile;
 mod limits;
 mod produce;
 mod query;
+mod remoting;
