@@ -54,6 +54,10 @@ pub fn ports(config: &Config, plan: Plan) -> Vec<Check> {
         if let Some(port) = shard_port(config, shard) {
             checks.push(port_check(config.node.listen, port, "base_port (--port)"));
         }
+        if let Some(port) = second_port(config, shard) {
+            let name = "base_port (--port), minus 2 for RocketMQ clients";
+            checks.push(port_check(config.node.listen, port, name));
+        }
     }
     checks.push(port_check(
         config.admin.listen,
@@ -68,6 +72,11 @@ pub fn ports(config: &Config, plan: Plan) -> Vec<Check> {
         ));
     }
     checks
+}
+
+/// The port two below a shard's: RocketMQ's "VIP channel". `None`: the system chooses the shard's port.
+pub fn second_port(config: &Config, shard: usize) -> Option<u16> {
+    shard_port(config, shard)?.checked_sub(2).filter(|port| *port > 0)
 }
 
 /// The port of a shard; `None`: out of range.

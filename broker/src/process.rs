@@ -85,7 +85,7 @@ pub fn start(config: Config, embedded_namesrv: bool) -> Result<Broker, ProcessEr
     let mut links = Vec::new();
     let mut seats = Vec::new();
     let advertised = Advertised::new(&config);
-    for (index, listener) in sockets.into_iter().enumerate() {
+    for (index, (listener, second)) in sockets.into_iter().enumerate() {
         let name = shard_name(index, &identity.node);
         let bound = local(&listener, admin_wanted)?;
         let (mailbox, commands) = flume::bounded(SHARD_MAILBOX_MAX);
@@ -98,6 +98,7 @@ pub fn start(config: Config, embedded_namesrv: bool) -> Result<Broker, ProcessEr
             index,
             name,
             listener,
+            second,
             commands,
         });
     }
@@ -222,12 +223,20 @@ fn host_name() -> String {
     }
 }
 
-fn bind_shards(config: &Config, shards: usize) -> Result<Vec<TcpListener>, ProcessError> {
+/// The port of each shard, and the one two below it, which RocketMQ's clients may be set to use. On free ports there is
+/// no second one: what is two below belongs to somebody else.
+fn bind_shards(
+    config: &Config,
+    shards: usize,
+) -> Result<Vec<(TcpListener, Option<TcpListener>)>, ProcessError> {
+    let bind_port = |port, flag| bind(SocketAddr::new(config.node.listen, port), flag);
     (0..shards)
         .map(|shard| {
             let port = doctor::shard_port(config, shard)
                 .ok_or(ProcessError::Ports(shards, config.node.base_port))?;
-            bind(SocketAddr::new(config.node.listen, port), "--port")
+            let second = doctor::second_port(config, shard);
+            let second = second.map(|port| bind_port(port, "--port (this is that port minus 2)"));
+            Ok((bind_port(port, "--port")?, second.transpose()?))
         })
         .collect()
 }

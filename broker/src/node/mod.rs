@@ -71,6 +71,8 @@ pub struct ShardSeat {
     pub name: String,
     /// Bound and listening, non-blocking.
     pub listener: TcpListener,
+    /// The same two ports below, where old RocketMQ clients and its dashboard send; `None` on free ports.
+    pub second: Option<TcpListener>,
     /// From the control plane.
     pub commands: flume::Receiver<ShardCommand>,
 }

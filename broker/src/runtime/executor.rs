@@ -54,11 +54,14 @@ pub(super) async fn run_group(
     }
 }
 
+/// Numbers of the first connections on a shard's port and on the one two below.
+const FIRST_CONNECTIONS: [u64; 2] = [1, 1 << 62];
+
 type GlommioShard = Shard<GlommioDisk, GlommioRuntime>;
 
 struct OpenShard {
     shard: GlommioShard,
-    listener: Rc<Listener<GlommioDisk, GlommioRuntime>>,
+    listeners: Vec<Rc<Listener<GlommioDisk, GlommioRuntime>>>,
     commands: flume::Receiver<ShardCommand>,
 }
 
@@ -86,12 +89,17 @@ async fn open(plan: ShardPlan, node: NodeHandle) -> Result<OpenShard, String> {
     for topic in topics {
         shard.node().share_put(index, topic);
     }
-    let listener = Listener::start(shard.clone(), plan.seat.listener)
-        .map_err(|error| format!("the port cannot be used: {error}"))?;
+    let sockets = [Some(plan.seat.listener), plan.seat.second];
+    let mut listeners = Vec::new();
+    for (socket, first) in sockets.into_iter().flatten().zip(FIRST_CONNECTIONS) {
+        let listener = Listener::start(shard.clone(), socket, first)
+            .map_err(|error| format!("the port cannot be used: {error}"))?;
+        listeners.push(listener);
+    }
     shard.node().shares_loaded(index);
     Ok(OpenShard {
         shard,
-        listener,
+        listeners,
         commands: plan.seat.commands,
     })
 }
@@ -102,8 +110,16 @@ async fn serve(open: OpenShard, board: Board, position: usize) {
     glommio::spawn_local(trim::run(open.shard.clone())).detach();
     glommio::spawn_local(delay::run(open.shard.clone())).detach();
     glommio::spawn_local(routes::run(open.shard.clone())).detach();
-    let listener = open.listener;
-    let stop_listening = async move |patience| listener.stop(patience).await;
+    let listeners = open.listeners;
+    let stop_listening = async move |patience| {
+        // At the same time: each waits for connections of its own.
+        let stopping = listeners.into_iter().map(|listener| {
+            glommio::spawn_local(async move { listener.stop(patience).await })
+        });
+        for stopped in stopping.collect::<Vec<_>>() {
+            stopped.await;
+        }
+    };
     mailbox::run(open.shard, stop_listening, open.commands).await;
     board.set(position, Condition::Stopped);
 }

@@ -55,13 +55,17 @@ pub struct Listener<D: Disk, R: Runtime> {
 }
 
 impl<D: Disk, R: Runtime> Listener<D, R> {
-    /// Starts to accept.
-    pub fn start(shard: Shard<D, R>, socket: std::net::TcpListener) -> io::Result<Rc<Self>> {
+    /// Starts to accept. `first`: number of the first connection; numbers are unique in a shard.
+    pub fn start(
+        shard: Shard<D, R>,
+        socket: std::net::TcpListener,
+        first: u64,
+    ) -> io::Result<Rc<Self>> {
         let listener = Rc::new(Self {
             shard,
             socket: socket.try_clone()?,
             wires: RefCell::default(),
-            next_number: Cell::new(1),
+            next_number: Cell::new(first),
             refusals: Cell::new(0),
             closing: Cell::new(false),
         });

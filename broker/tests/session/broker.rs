@@ -69,6 +69,7 @@ impl Broker {
                 index: 0,
                 name,
                 listener,
+                second: None,
                 commands,
             },
             directory: directory.clone(),
