@@ -5,6 +5,8 @@
 //! - [`serve`]: requests, begun in order, finished by tasks; answers.
 
 pub mod frames;
+#[cfg(test)]
+mod frames_tests;
 pub mod reader;
 pub mod serve;
 
