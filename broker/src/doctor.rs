@@ -76,7 +76,9 @@ pub fn ports(config: &Config, plan: Plan) -> Vec<Check> {
 
 /// The port two below a shard's: RocketMQ's "VIP channel". `None`: the system chooses the shard's port.
 pub fn second_port(config: &Config, shard: usize) -> Option<u16> {
-    shard_port(config, shard)?.checked_sub(2).filter(|port| *port > 0)
+    shard_port(config, shard)?
+        .checked_sub(2)
+        .filter(|port| *port > 0)
 }
 
 /// The port of a shard; `None`: out of range.

@@ -113,9 +113,9 @@ async fn serve(open: OpenShard, board: Board, position: usize) {
     let listeners = open.listeners;
     let stop_listening = async move |patience| {
         // At the same time: each waits for connections of its own.
-        let stopping = listeners.into_iter().map(|listener| {
-            glommio::spawn_local(async move { listener.stop(patience).await })
-        });
+        let stopping = listeners
+            .into_iter()
+            .map(|listener| glommio::spawn_local(async move { listener.stop(patience).await }));
         for stopped in stopping.collect::<Vec<_>>() {
             stopped.await;
         }

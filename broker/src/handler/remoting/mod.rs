@@ -16,6 +16,7 @@ mod group_forbidden;
 mod group_put;
 pub mod groups;
 mod found;
+pub mod groups;
 pub mod pull;
 mod pulled;
 mod query;

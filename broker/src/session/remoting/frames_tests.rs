@@ -116,7 +116,10 @@ fn a_frame_is_announced_before_it_is_buffered() {
     session.reserved(1 << 40);
     assert!(session.unfilled().len() > FRAME_BYTES_MAX - 64);
     let late = (1 << 40) + (1 << 30);
-    assert!(matches!(session.check(late, true), Some(Timeout::SlowFrame(_))));
+    assert!(matches!(
+        session.check(late, true),
+        Some(Timeout::SlowFrame(_))
+    ));
 }
 
 #[test]
@@ -130,7 +133,10 @@ fn what_is_no_frame_ends_the_session() {
     for bytes in cases {
         let mut fed = Fed::new();
         fed.feed(bytes);
-        assert!(fed.seen.broken.is_some() && fed.session.is_closed(), "{bytes:?}");
+        assert!(
+            fed.seen.broken.is_some() && fed.session.is_closed(),
+            "{bytes:?}"
+        );
         assert_eq!((fed.seen.frames.len(), fed.seen.reserved.len()), (0, 0));
     }
 }
