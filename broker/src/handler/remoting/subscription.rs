@@ -1,7 +1,6 @@
 //! What a pull asks for, and whether its group may have it.
 
 use super::Refused;
-use crate::directory::clients::MessageModel;
 use crate::handler::automatic::ensure_group;
 use crate::shard::Shard;
 use crate::state::system::RETRY_PREFIX;
@@ -9,6 +8,7 @@ use crate::state::{GroupSettings, topics};
 use ringmq_storage_engine::position::{QueueHandle, QueueOffset};
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use ringmq_wire::batch::tags_code;
+use ringmq_wire::remoting::body::heartbeat::MessageModel;
 use ringmq_wire::remoting::fields::{PullFields, pull_flag};
 use ringmq_wire::remoting::{FieldError, Header, response_code};
 use std::time::Duration;
@@ -154,14 +154,14 @@ impl Want {
             let remark = format!("the consumer's subscription not exist: {}", self.topic);
             Refused::new(response_code::SUBSCRIPTION_NOT_EXIST, remark)
         })?;
-        if subscription.sub_version < self.sub_version {
+        if subscription.version < self.sub_version {
             let remark = "the consumer's subscription not latest";
             return Err(Refused::new(response_code::SUBSCRIPTION_NOT_LATEST, remark));
         }
         if self.topic.starts_with(RETRY_PREFIX) {
             return Ok(Filter::All);
         }
-        of_expression(&subscription.expression_type, &subscription.sub_string)
+        of_expression(&subscription.expression_type, &subscription.expression)
     }
 }
 
