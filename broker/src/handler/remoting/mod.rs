@@ -16,7 +16,6 @@ mod group_delete;
 mod group_forbidden;
 mod group_put;
 pub mod groups;
-pub mod groups;
 pub mod pull;
 mod pulled;
 mod query;
