@@ -150,6 +150,33 @@ fn pure_parts_have_no_clock_no_randomness_and_no_hash_order() {
     }
 }
 
+/// `file: test` and `test` in backticks, in the tables of what is asserted by what.
+#[test]
+fn tests_that_documents_name_are_there() {
+    let all: String = sources().into_iter().map(|(_, text)| text).collect();
+    let mut named = 0;
+    for document in ["docs/durability.md", "docs/testing.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for cell in text
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .flat_map(|line| line.split('`'))
+        {
+            let test = cell.rsplit(": ").next().unwrap();
+            // A star stands for the variants of a test whose names are put together.
+            let is_test =
+                test.matches('_').count() >= 3 && !test.contains(['/', '.', ' ', '=', '*']);
+            if is_test {
+                let found = [format!("fn {test}("), format!("\"{test}")];
+                let found = found.iter().any(|name| all.contains(name));
+                assert!(found, "{document} names {test}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 20, "{named} tests are named");
+}
+
 #[test]
 fn files_have_one_job() {
     for (name, text) in sources() {

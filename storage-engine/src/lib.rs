@@ -1,6 +1,9 @@
 //! RingMQ's storage engine: one shard's CommitLog, its index, its cache and its snapshots.
 #![deny(unsafe_code)]
 
+#[macro_use]
+pub mod marks;
+
 pub mod cache;
 pub mod commitlog;
 pub mod data_dir;

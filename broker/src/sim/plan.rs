@@ -64,6 +64,7 @@ impl Plan {
         let shards = draw.between(1, 3) as usize;
         let retention = draw.one_in(4);
         let producers = draw.between(1, 4) as usize;
+        let every = Events::new(&mut draw);
         Self {
             seed,
             nodes,
@@ -79,12 +80,13 @@ impl Plan {
             in_flight_max: draw.between(1, 5),
             members: draw.between(1, 4) as usize,
             faults: draw.millis(2_000, 12_000),
-            every: Events::new(&mut draw),
+            every,
             disk: disk(&mut draw),
             store: store(&mut draw, retention),
             limits: limits(&mut draw),
             net: net(&mut draw),
-            retention,
+            // A disk that is full to the last block makes room by itself.
+            retention: retention || !every.disk_full.is_zero(),
             damage: draw.one_in(5),
         }
     }
@@ -116,7 +118,7 @@ impl Events {
             kill: mean(1_000, 8_000),
             restart: mean(3_000, 12_000),
             disk_fault: mean(500, 6_000),
-            disk_full: mean(2_000, 8_000),
+            disk_full: mean(2_000, 20_000),
             slow_disk: mean(1_000, 6_000),
             break_connection: mean(100, 2_000),
             name_server_restart: mean(2_000, 8_000),

@@ -99,6 +99,7 @@ pub async fn collect_claims<D: Disk>(
     while at < end {
         match scan.header_at(at).await {
             Ok((header, _)) if header.log_id == meta.log_id => {
+                mark!("recovery: a frame stands behind the end");
                 let (epoch, durable) = (header.epoch, header.durable);
                 claims.add(Claim { epoch, durable }, meta);
                 let stands = header.position == at && at < meta.valid_below(epoch);

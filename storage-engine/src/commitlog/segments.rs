@@ -178,6 +178,7 @@ impl<D: Disk> Segments<D> {
         let spare = self.spares.borrow_mut().pop();
         let fresh_from = match spare {
             Some(spare) => {
+                mark!("segments: one is used again");
                 self.disk.rename(&spare_name(spare), &name).await?;
                 self.geometry.segment_bytes
             }

@@ -167,6 +167,7 @@ impl<D: Disk, R: Runtime, S> Inner<D, R, S> {
         if self.condition.failed.borrow().is_some() {
             return;
         }
+        mark!("verdict: the log stops");
         tracing::error!(%error, "the log stops");
         *self.condition.failed.borrow_mut() = Some(Rc::new(error));
         self.tail.borrow_mut().fail();

@@ -82,17 +82,23 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     let link = link_of(&replayed, start);
 
     let mut claims = if meta.clean && !slot_lost && meta.durable == link.end {
+        mark!("recovery: after a clean stop");
         Claims::of_meta(&meta)
     } else {
+        mark!("recovery: claims are looked for behind the end");
         let reach = reach_bytes(options.in_flight_bytes_max, options.frame_bytes_max);
         collect_claims(&mut scan, &geometry, link.end, reach, &meta).await
     };
     if let SnapshotOutcome::Present(info) = loaded.outcome {
+        mark!("recovery: from a snapshot");
         // A snapshot is published only when the log is durable up to its last stamp.
         claims.durable = claims.durable.max(info.last_stamp);
     }
     let damage = match decide(link.end, &claims) {
-        Verdict::Damage { durable } => Some(damage_at(&geometry, link.end, durable, &replayed)),
+        Verdict::Damage { durable } => {
+            mark!("recovery: damage below the frontier");
+            Some(damage_at(&geometry, link.end, durable, &replayed))
+        }
         // A snapshot is published only when the log is durable beyond it, so something claimed more than this.
         Verdict::TornTail if replayed.link.is_none() && start != Position(0) => {
             let what = format!(
@@ -102,6 +108,7 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
             return Err(OpenError::StateUnavailable(what));
         }
         Verdict::TornTail => {
+            mark!("recovery: the tail is cut");
             sync_tail(&geometry, &segments, meta.durable, link.end).await?;
             // A lost slot may have held a later epoch in which nothing was written.
             let epoch = claims.epoch.max(link.epoch).max(meta.epoch) + 1 + u64::from(slot_lost);
@@ -157,6 +164,9 @@ fn known<D: Disk, R: Runtime>(
     match loaded {
         Loaded::Present { meta, other_lost } => {
             let slot_lost = other_lost;
+            if slot_lost {
+                mark!("recovery: one slot of shard.meta is lost");
+            }
             Ok(Known { meta, slot_lost })
         }
         Loaded::Newer(found) => Err(OpenError::NewerVersion {
@@ -167,13 +177,17 @@ fn known<D: Disk, R: Runtime>(
         // Segments come only after the first write of shard.meta has ended.
         Loaded::Empty | Loaded::Unreadable(_) if is_new => {
             let log_id = u128::from(runtime.random_u64()) << 64 | u128::from(runtime.random_u64());
+            mark!("recovery: a new directory");
             let (meta, slot_lost) = (ShardMeta::new(log_id), false);
             Ok(Known { meta, slot_lost })
         }
         Loaded::Empty => Err(OpenError::MetaUnreadable(
             "it is empty, but there are segments".to_owned(),
         )),
-        Loaded::Unreadable(why) => Err(OpenError::MetaUnreadable(why)),
+        Loaded::Unreadable(why) => {
+            mark!("recovery: both slots of shard.meta are lost");
+            Err(OpenError::MetaUnreadable(why))
+        }
     }
 }
 
@@ -191,6 +205,7 @@ async fn load_snapshot<D: Disk, S: StateMachine>(
         .await
         .map_err(unavailable)?;
     for error in &loaded.damaged {
+        mark!("recovery: a snapshot is passed over");
         tracing::error!(%error, "a snapshot was passed over");
     }
     state.restore_finished();
@@ -232,6 +247,7 @@ async fn load_start<D: Disk>(
     let unavailable = |error: IndexError| OpenError::StateUnavailable(error.to_string());
     match catalog.load_start().await {
         Err(IndexError::NeedsRebuild { segment, cause }) => {
+            mark!("recovery: an index is made again");
             tracing::warn!(segment, %cause, "rebuilding an index");
             rebuild_index(segments, geometry, catalog, meta, segment, &|_| true)
                 .await

@@ -126,6 +126,7 @@ async fn prepare_first<D: Disk, R: Runtime, S: StateMachine>(
             Ok(_) => {}
             Err(error) if error.kind == DiskErrorKind::NoSpace => {
                 tracing::warn!(%error, segment = number, "no space for the next segment");
+                mark!("recovery: no space for the next segment");
                 inner.condition.no_space.set(true);
             }
             Err(error) => return Err(error.into()),

@@ -121,6 +121,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
                 next_readable,
                 cause,
             } => {
+                mark!("verdict: a stored batch is damaged");
                 tracing::error!(%cause, position = position.0, queue = queue.0, "a stored batch is damaged");
                 ReadError::Corrupt {
                     position,

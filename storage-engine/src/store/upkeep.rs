@@ -46,6 +46,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
                     self.signals.room.notify();
                 }
                 Err(error) if error.kind.is_retryable() => {
+                    mark!("verdict: no space");
                     if !self.condition.no_space.replace(true) {
                         tracing::warn!(%error, segment = number, "the next segment has to wait");
                     }

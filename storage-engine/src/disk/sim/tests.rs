@@ -372,6 +372,27 @@ fn completions_change_order_by_seed() {
 }
 
 #[test]
+fn a_read_can_fail_and_the_next_one_work() {
+    let bench = Bench::new(SimDiskOptions::default());
+    bench.disk.inject(Fault {
+        operation: DiskOperation::Read,
+        file_prefix: "a".to_owned(),
+        skip: 0,
+        times: 1,
+        effect: FaultEffect::Fail(DiskErrorKind::Failed),
+    });
+    bench.run(async |disk| {
+        let file = three_blocks(disk).await;
+        let error = file.read_at(BLOCK, BLOCK_BYTES).await.unwrap_err();
+        assert_eq!(
+            (error.operation, error.offset),
+            (DiskOperation::Read, Some(BLOCK))
+        );
+        assert_eq!(file.read_at(BLOCK, BLOCK_BYTES).await.unwrap()[0], 2);
+    });
+}
+
+#[test]
 fn a_killed_process_leaves_what_finished_and_a_later_power_cut_can_still_take_it() {
     let bench = Bench::new(SimDiskOptions::default());
     let file = bench.run(three_blocks);

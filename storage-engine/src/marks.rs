@@ -1,0 +1,37 @@
+//! Coverage marks: which branches of recovery and which verdicts of faults a simulated run has reached.
+//!
+//! `mark!("name")` costs nothing without the feature `sim`. With it, it counts on its own thread, since a simulated run
+//! is one thread.
+
+/// Notes that this place was reached.
+macro_rules! mark {
+    ($name:literal) => {{
+        #[cfg(feature = "sim")]
+        $crate::marks::reach($name);
+    }};
+}
+
+#[cfg(feature = "sim")]
+mod counts {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    thread_local! {
+        static REACHED: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
+    }
+
+    pub(crate) fn reach(name: &'static str) {
+        REACHED.with_borrow_mut(|reached| *reached.entry(name).or_default() += 1);
+    }
+
+    /// How often each mark was reached on this thread.
+    #[must_use]
+    pub fn reached() -> BTreeMap<&'static str, u64> {
+        REACHED.with_borrow(Clone::clone)
+    }
+}
+
+#[cfg(feature = "sim")]
+pub(crate) use counts::reach;
+#[cfg(feature = "sim")]
+pub use counts::reached;
