@@ -226,6 +226,20 @@ impl Client {
         assert_eq!(self.answer_to(id).error(), None);
     }
 
+    /// Sets a group's offset in a queue, as an operator does.
+    pub fn reset_offset(&mut self, group: &str, topic: &str, queue: u32, offset: u64) {
+        let request = OffsetResetRequestT {
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+            resets: Some(vec![OffsetResetT { queue, offset }]),
+            ..OffsetResetRequestT::default()
+        };
+        let id = self.id();
+        let frame = native::encode(Kind::OffsetReset, 0, id, 0, |b| request.pack(b));
+        self.stream.write_all(&frame).expect("sent");
+        assert_eq!(self.answer_to(id).error(), None);
+    }
+
     pub fn answer_to(&mut self, id: u64) -> Answer {
         let answer = self.receive();
         assert_eq!(answer.prefix.correlation_id, id, "the only open request");

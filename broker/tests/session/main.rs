@@ -9,3 +9,4 @@ mod limits;
 mod produce;
 mod query;
 mod remoting;
+mod statistics;

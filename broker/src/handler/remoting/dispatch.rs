@@ -1,6 +1,6 @@
 //! The table of remoting requests.
 
-use super::{Answer, Caller, Request, groups};
+use super::{Answer, Caller, Request, groups, stats};
 use crate::shard::Shard;
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use ringmq_wire::remoting::{request_code, response_code};
@@ -58,6 +58,20 @@ pub async fn dispatch<D: Disk, R: Runtime>(
         request_code::GET_SUBSCRIPTIONGROUP_CONFIG => super::group_config::handle;
         request_code::DELETE_SUBSCRIPTIONGROUP => super::group_delete::handle;
         request_code::UPDATE_AND_GET_GROUP_FORBIDDEN => super::group_forbidden::handle;
+        request_code::UPDATE_BROKER_CONFIG => stats::broker_config_update::handle;
+        request_code::GET_BROKER_CONFIG => stats::broker_config::handle;
+        request_code::GET_BROKER_RUNTIME_INFO => stats::broker_runtime::handle;
+        request_code::GET_TOPIC_STATS_INFO => stats::topic_stats::handle;
+        request_code::GET_CONSUME_STATS => stats::consume_stats::handle;
+        request_code::QUERY_TOPIC_CONSUME_BY_WHO => stats::topic_consumers::handle;
+        request_code::QUERY_CONSUME_TIME_SPAN => stats::consume_span::handle;
+        request_code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => stats::system_topics::handle;
+        request_code::CLONE_GROUP_OFFSET => stats::clone_offsets::handle;
+        request_code::VIEW_BROKER_STATS_DATA => stats::broker_stats::handle;
+        request_code::GET_BROKER_CONSUME_STATS => stats::broker_consume_stats::handle;
+        request_code::QUERY_CONSUME_QUEUE => stats::queue_entries::handle;
+        request_code::QUERY_TOPICS_BY_CONSUMER => stats::group_topics::handle;
+        request_code::QUERY_SUBSCRIPTION_BY_CONSUMER => stats::group_subscription::handle;
     };
     answered.unwrap_or_else(Answer::from)
 }

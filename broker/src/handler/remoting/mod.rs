@@ -29,6 +29,7 @@ mod send_back;
 mod sent;
 #[cfg(test)]
 mod settings_tests;
+mod stats;
 pub mod subscription;
 mod topic_config;
 mod topic_configs;
