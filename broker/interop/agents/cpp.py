@@ -21,6 +21,9 @@ for name in ("Producer", "PushConsumer", "PullConsumer"):
     getattr(dll, f"Set{name}LogLevel").argtypes = [ctypes.c_void_p, ctypes.c_int]
 LOG_FATAL = 1
 
+# Sends of the first message to a topic while the library says that it has no route.
+ROUTE_ATTEMPTS = 5
+
 output = threading.Lock()
 # Callbacks that the library may still call: Python must not free them.
 callbacks = []
@@ -114,8 +117,14 @@ class Producer:
             return self.asynchronously(messages)
         if how == "oneway":
             return [self.oneway(message) for message in messages]
+        # The library fails sends to a topic while another of its threads asks for its route, also its own timer's.
+        first = self.sync(messages[0])
+        for _ in range(ROUTE_ATTEMPTS):
+            if "No route info" not in first.get("error", ""):
+                break
+            first = self.sync(messages[0])
         with concurrent.futures.ThreadPoolExecutor(command.get("in_flight", 1)) as pool:
-            return list(pool.map(self.sync, messages))
+            return [first, *pool.map(self.sync, messages[1:])]
 
     def sync(self, message):
         if message.queue is None:
@@ -175,6 +184,8 @@ class Consumer:
         broadcasting = command.get("model") == "broadcasting"
         model = ffi.MessageModel.BROADCASTING if broadcasting else ffi.MessageModel.CLUSTERING
         check(dll.SetPushConsumerMessageModel(self.handle, model), "model")
+        # The listener is given one message at a time, but a refusal sends back the whole batch that it was one of.
+        check(dll.SetPushConsumerMessageBatchMaxSize(self.handle, 1), "batch")
         check(dll.Subscribe(self.handle, command["topic"].encode(), command.get("tags", "*").encode()), "subscribe")
         self.callback = ffi.MSG_CALLBACK_FUNC(self.take)
         callbacks.append(self.callback)

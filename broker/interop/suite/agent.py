@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from . import check
+from . import check, remoting
 from .processes import Process
 
 
@@ -15,6 +15,8 @@ class Agent:
 
     def __init__(self, clients, client, instance, namesrv, directory):
         self.client = client
+        self.namesrv = namesrv
+        self.made = set()
         self.condition = threading.Condition()
         self.answers = {}
         self.events = {}
@@ -70,6 +72,10 @@ class Agent:
         return results
 
     def attempt(self, topic, messages, how="sync", seconds=60, **more):
+        if self.client == "node" and topic not in self.made:
+            # This client never asks a broker to make a topic.
+            remoting.make_topic(self.namesrv, topic)
+            self.made.add(topic)
         return self.call("produce", seconds, topic=topic, how=how, messages=messages, **more)
 
     def consume(self, topic, group, name="consumer", **more):

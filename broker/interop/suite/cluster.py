@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 
-from . import check
+from . import check, remoting
 from .processes import Process
 
 PORT_STEP = 10
@@ -69,6 +69,9 @@ class Cluster:
         self.nodes[node] = Process(f"node-{node}", arguments, self.directory)
         line = self.nodes[node].first_line(60)
         check.that(line.startswith("ready "), f"node {node}: {line}")
+        # A name server that started a moment ago does not say of any topic that it does not exist.
+        no_topic = lambda: remoting.call(self.namesrv, 105, {"topic": "there-is-no-such-topic"})[0] == 17
+        check.until(no_topic, 60, "the name server knows its brokers")
         return self
 
     def data(self, node):

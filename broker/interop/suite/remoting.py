@@ -46,6 +46,22 @@ def ok(address, code, fields=None, body=b"", **more):
     return answered, content
 
 
+def brokers(name_server):
+    """Name to address of all brokers of the cluster."""
+    _, body = ok(name_server, 106)
+    # Java leaves out the quotes around numbers.
+    table = json.loads(body.decode().replace("{0:", '{"0":'))["brokerAddrTable"]
+    return {name: broker["brokerAddrs"]["0"] for name, broker in table.items()}
+
+
+def make_topic(name_server, topic, queues=4):
+    """Makes a topic on every broker."""
+    settings = {"readQueueNums": queues, "writeQueueNums": queues, "perm": 6, "topicFilterType": "SINGLE_TAG"}
+    for address in brokers(name_server).values():
+        fields = {"topic": topic, "defaultTopic": "TBW102", **settings, "topicSysFlag": 0, "order": "false"}
+        ok(address, 17, fields)
+
+
 def exactly(connection, count):
     data = bytearray()
     while len(data) < count:

@@ -61,18 +61,10 @@ def settings_of(group, retries):
     ).encode()
 
 
-def brokers(context):
-    """The addresses of all brokers of the cluster, as the name server tells them."""
-    _, body = remoting.ok(context.namesrv, 106)
-    text = body.decode().replace("{0:", '{"0":')
-    table = json.loads(text)["brokerAddrTable"]
-    return [broker["brokerAddrs"]["0"] for broker in table.values()]
-
-
 @scenario("push")
 def give_up_into_the_dead_letter_topic(context, client):
     """A group that allows one retry: the second refusal puts the message into `%DLQ%group`, where it can be read."""
-    for address in brokers(context):
+    for address in remoting.brokers(context.namesrv).values():
         remoting.ok(address, 200, body=settings_of(context.group, 1))
     dead = f"%DLQ%{context.group}"
     with context.agent("rust", "writer") as writer, context.agent(client) as agent:

@@ -1,6 +1,6 @@
 //! Administration through the client's own admin interface.
 
-use rocketmq_client_rust::admin::{DefaultMQAdminExt, MQAdminMutationExt, MQAdminReadExt};
+use rocketmq_client_rust::{DefaultMQAdminExt, MQAdminMutationExt, MQAdminReadExt};
 use serde_json::{Value, json};
 
 use crate::{Agent, Outcome, text};
@@ -20,18 +20,33 @@ async fn call(admin: &DefaultMQAdminExt, command: &Value) -> Outcome {
     Ok(match text(command, "call")? {
         "cluster" => json!(format!("{:?}", admin.examine_broker_cluster_info().await?)),
         "topics" => json!(format!("{:?}", admin.fetch_all_topic_list().await?)),
-        "route" => json!(format!("{:?}", admin.examine_topic_route_info(argument("topic")?).await?)),
-        "runtime" => json!(format!("{:?}", admin.fetch_broker_runtime_stats(argument("address")?).await?)),
-        "producers" => json!(format!("{:?}", admin.get_all_producer_info(argument("address")?).await?)),
+        "route" => json!(format!(
+            "{:?}",
+            admin.examine_topic_route_info(argument("topic")?).await?
+        )),
+        "runtime" => json!(format!(
+            "{:?}",
+            admin
+                .fetch_broker_runtime_stats(argument("address")?)
+                .await?
+        )),
         "consumers of topic" => {
-            json!(format!("{:?}", admin.query_topic_consume_by_who(argument("topic")?).await?))
+            json!(format!(
+                "{:?}",
+                admin.query_topic_consume_by_who(argument("topic")?).await?
+            ))
         }
         "connections" => {
             let group = argument("group")?;
-            json!(format!("{:?}", admin.examine_consumer_connection_info(group, None).await?))
+            json!(format!(
+                "{:?}",
+                admin.examine_consumer_connection_info(group, None).await?
+            ))
         }
         "remove topic" => {
-            admin.remove_topic(argument("topic")?, argument("cluster")?).await?;
+            admin
+                .remove_topic(argument("topic")?, argument("cluster")?)
+                .await?;
             json!({})
         }
         other => return Err(format!("unknown call {other}").into()),

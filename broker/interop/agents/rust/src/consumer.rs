@@ -81,7 +81,12 @@ impl MessageListenerOrderly for Listener {
         context: &mut ConsumeOrderlyContext,
     ) -> ClientResult<ConsumeOrderlyStatus> {
         for message in messages {
-            let place = format!("{}/{}/{}", message.broker_name(), message.queue_id(), message.queue_offset());
+            let place = format!(
+                "{}/{}/{}",
+                message.broker_name(),
+                message.queue_id(),
+                message.queue_offset()
+            );
             let times = {
                 let mut seen = self.seen.lock().expect("nobody panics with it");
                 let count = seen.entry(place).or_default();
@@ -98,11 +103,7 @@ impl MessageListenerOrderly for Listener {
 }
 
 impl Consumer {
-    pub async fn start(
-        agent: &Agent,
-        command: &Value,
-        replier: Option<Producer>,
-    ) -> Outcome<Self> {
+    pub async fn start(agent: &Agent, command: &Value, replier: Option<Producer>) -> Outcome<Self> {
         let name = text(command, "name")?.to_owned();
         let config = ClientConfig::builder()
             .namesrv_addr(agent.namesrv.clone())
@@ -122,12 +123,18 @@ impl Consumer {
         }
         let mut inner = builder.build();
         inner
-            .subscribe(text(command, "topic")?, command["tags"].as_str().unwrap_or("*"))
+            .subscribe(
+                text(command, "topic")?,
+                command["tags"].as_str().unwrap_or("*"),
+            )
             .await?;
         let listener = Listener {
             name,
             refuse: command["refuse"].as_u64().unwrap_or(0) as usize,
-            refuse_body: command["refuse_body"].as_str().unwrap_or_default().to_owned(),
+            refuse_body: command["refuse_body"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             seen: Mutex::default(),
             replier: replier.map(|producer| (producer, tokio::runtime::Handle::current())),
         };

@@ -2,6 +2,7 @@
 //! messages one a line out. `../README.md` lists the commands; the agents of the other clients take the same ones.
 
 #![recursion_limit = "512"]
+#![allow(deprecated)] // The classic pull consumer is what older programs use.
 
 mod admin;
 mod consumer;

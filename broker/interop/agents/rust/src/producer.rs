@@ -56,7 +56,10 @@ impl Producer {
             }
             "oneway" => self.oneway(messages).await,
             "async" => self.callbacks(messages).await?,
-            _ => self.concurrently(messages, command["in_flight"].as_u64().unwrap_or(1)).await,
+            _ => {
+                self.concurrently(messages, command["in_flight"].as_u64().unwrap_or(1))
+                    .await
+            }
         };
         Ok(json!(results))
     }
@@ -65,7 +68,9 @@ impl Producer {
     pub async fn query(&mut self, command: &Value) -> Outcome {
         let (topic, key) = (text(command, "topic")?, text(command, "key")?);
         let inner = Arc::get_mut(&mut self.inner).ok_or("sends are under way")?;
-        let found = inner.query_message(topic, key, 32, 0, i64::MAX as u64).await?;
+        let found = inner
+            .query_message(topic, key, 32, 0, i64::MAX as u64)
+            .await?;
         let found = found.message_list().iter().map(output::message);
         Ok(json!(found.collect::<Vec<_>>()))
     }
@@ -130,7 +135,11 @@ impl Producer {
     }
 
     /// Synchronous sends, a few of them at a time.
-    async fn concurrently(&self, messages: Vec<(Message, Option<usize>)>, in_flight: u64) -> Vec<Value> {
+    async fn concurrently(
+        &self,
+        messages: Vec<(Message, Option<usize>)>,
+        in_flight: u64,
+    ) -> Vec<Value> {
         let permits = Arc::new(Semaphore::new(in_flight as usize));
         let mut tasks = Vec::new();
         for (message, queue) in messages {
@@ -146,7 +155,10 @@ impl Producer {
         }
         let mut results = Vec::new();
         for task in tasks {
-            results.push(task.await.unwrap_or_else(|error| json!({ "error": error.to_string() })));
+            results.push(
+                task.await
+                    .unwrap_or_else(|error| json!({ "error": error.to_string() })),
+            );
         }
         results
     }

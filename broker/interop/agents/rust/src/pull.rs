@@ -27,7 +27,13 @@ pub async fn pull(agent: &Agent, command: &Value) -> Outcome {
         while offset < end {
             let result = consumer.pull(&queue, tags, offset, BATCH).await?;
             if matches!(result.pull_status(), PullStatus::Found) {
-                found.extend(result.msg_found_list().into_iter().flatten().map(output::message));
+                found.extend(
+                    result
+                        .msg_found_list()
+                        .into_iter()
+                        .flatten()
+                        .map(output::message),
+                );
             }
             offset = result.next_begin_offset() as i64;
         }
