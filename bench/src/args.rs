@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Consume(Consume),
     /// Measures the time to acknowledgement and to delivery at a fixed rate
     Latency(Latency),
+    /// Sends, reads, restarts for a long time and checks every message
+    Soak(crate::soak::args::Arguments),
 }
 
 #[derive(Debug, Clone, Args, Serialize)]
@@ -175,11 +177,13 @@ impl From<Compression> for ringmq_wire::batch::Compression {
 }
 
 impl Arguments {
-    pub(crate) fn common(&self) -> &Common {
+    /// Threads of the load generator.
+    pub(crate) fn threads(&self) -> usize {
         match &self.command {
-            Command::Produce(produce) => &produce.common,
-            Command::Consume(consume) => &consume.common,
-            Command::Latency(latency) => &latency.common,
+            Command::Produce(produce) => produce.common.threads,
+            Command::Consume(consume) => consume.common.threads,
+            Command::Latency(latency) => latency.common.threads,
+            Command::Soak(soak) => soak.threads,
         }
     }
 }
@@ -195,18 +199,21 @@ impl Common {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit_ms) = match text {
         _ if text.ends_with("ms") => (&text[..text.len() - 2], 1.0),
         _ if text.ends_with('s') => (&text[..text.len() - 1], 1e3),
         _ if text.ends_with('m') => (&text[..text.len() - 1], 60e3),
+        _ if text.ends_with('h') => (&text[..text.len() - 1], 3600e3),
         _ => (text, 1e3),
     };
     match number.parse::<f64>() {
         Ok(number) if (0.0..=86_400e3).contains(&(number * unit_ms)) => {
             Ok(Duration::from_secs_f64(number * unit_ms / 1e3))
         }
-        _ => Err("a duration is a number with ms, s or m, at most a day: 500ms, 10s, 2m".into()),
+        _ => Err(
+            "a duration is a number with ms, s, m or h, at most a day: 500ms, 10s, 2m, 1h".into(),
+        ),
     }
 }
 
@@ -224,14 +231,17 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(threads) if (1..=256).contains(&threads) => Ok(threads),
         _ => Err("1 to 256".into()),
     }
 }
 
-fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn seconds<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
@@ -250,6 +260,7 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
         for wrong in ["", "s", "-1s", "ten", "NaN", "1e99s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

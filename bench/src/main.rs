@@ -2,6 +2,7 @@
 //!
 //! - `produce`: how fast batches are acknowledged, and how long each takes; as fast as the window allows, or at a rate.
 //! - `consume`: how fast what is stored can be read back.
+//! - `soak`: hours of everything at once, restarts included, with every message checked and the server's memory watched.
 //! - `latency`: time from sending to acknowledgement and to delivery, at a rate, with readers attached.
 //!
 //! The generator speaks the wire protocol itself, on one task a connection: what it measures is the server, not a client
@@ -25,11 +26,11 @@ mod schedule;
 mod sender;
 mod server_usage;
 mod socket;
+mod soak;
 mod ticker;
 
 use args::{Arguments, Command};
 use clap::Parser;
-use report::Report;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -43,15 +44,16 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(arguments.common().threads)
+        .worker_threads(arguments.threads())
         .enable_all()
         .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(&arguments)),
         Err(error) => Err(BenchError::Runtime(error)),
     };
-    match outcome.and_then(|report| report::publish(&report, arguments.common())) {
-        Ok(()) => ExitCode::SUCCESS,
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             report::complain(&error);
             ExitCode::FAILURE
@@ -59,12 +61,15 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
-    match &arguments.command {
-        Command::Produce(produce) => produce::run(produce).await,
-        Command::Consume(consume) => consume::run(consume).await,
-        Command::Latency(latency) => latency::run(latency).await,
-    }
+/// Runs and publishes; false if the run itself found something wrong.
+async fn run(arguments: &Arguments) -> Result<bool, BenchError> {
+    let (report, common) = match &arguments.command {
+        Command::Produce(produce) => (produce::run(produce).await?, &produce.common),
+        Command::Consume(consume) => (consume::run(consume).await?, &consume.common),
+        Command::Latency(latency) => (latency::run(latency).await?, &latency.common),
+        Command::Soak(soak) => return soak::run(soak).await,
+    };
+    report::publish(&report, common).map(|()| true)
 }
 
 /// Why a run ended without a result.

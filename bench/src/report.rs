@@ -138,8 +138,17 @@ impl Report {
 
 /// Writes the report where it is wanted.
 pub(crate) fn publish(report: &Report, common: &Common) -> Result<(), BenchError> {
-    let Some(path) = &common.json else {
-        return print(&report.text());
+    write(report, &report.text(), common.json.as_deref())
+}
+
+/// Text to stdout, unless JSON goes there; JSON to the file, if there is one.
+pub(crate) fn write(
+    report: &impl Serialize,
+    text: &str,
+    json: Option<&Path>,
+) -> Result<(), BenchError> {
+    let Some(path) = json else {
+        return print(text);
     };
     let failed = |source| BenchError::Json {
         path: path.display().to_string(),
@@ -152,7 +161,7 @@ pub(crate) fn publish(report: &Report, common: &Common) -> Result<(), BenchError
         return print(&json);
     }
     std::fs::write(path, json).map_err(failed)?;
-    print(&report.text())
+    print(text)
 }
 
 /// A closed pipe is the reader's decision, not a failure.
