@@ -102,7 +102,9 @@ fn slots_seek_pause_resume_and_report_their_own_errors() {
     assert_eq!(fetched.bodies(0), [[0, 2], [0, 3]]);
     assert_eq!(fetched.bodies(2).len(), 4);
     let out_of_range = fetched.queues.iter().find(|(queue, _)| queue.slot == 5);
-    assert_eq!(out_of_range.map(|(queue, _)| queue.next_offset), Some(4));
+    let bounds =
+        out_of_range.map(|(queue, _)| (queue.next_offset, queue.min_offset, queue.visible_offset));
+    assert_eq!(bounds, Some((4, 0, 4)), "where to go on, and what there is");
 
     // Seek back; the paused slot stays where it is; the failed one comes back by seek and resume.
     let fetched = client.fetch(&FetchRequestT {

@@ -352,8 +352,16 @@ fn take_in_error(shared: &Shared, slot: &mut Slot, entry: &schema::FetchedQueueT
     match code {
         Some(ErrorCode::OffsetOutOfRange) => {
             let (_, wanted, _) = state.fetch_place();
-            let nearest =
-                wanted.clamp(entry.min_offset, entry.visible_offset.max(entry.min_offset));
+            let behind = entry.visible_offset.max(entry.min_offset);
+            // A broker that does not tell where the queue begins and ends tells the nearest offset.
+            let nearest = if behind == 0 {
+                entry.next_offset
+            } else {
+                wanted.clamp(entry.min_offset, behind)
+            };
+            if nearest == wanted {
+                slot.not_before = Some(Instant::now() + QUEUE_RETRY);
+            }
             tracing::warn!(queue = %state.queue, wanted, nearest,
                 "the next message is no longer (or not yet) there; going on at the nearest one");
             state.seek(nearest);

@@ -7,6 +7,7 @@ use ringmq_storage_engine::position::QueueOffset;
 use ringmq_storage_engine::store::ReadBatches;
 use ringmq_wire::native::schema::{FetchResponseT, FetchedBatchT, FetchedQueueT};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A batch on its way out.
 pub type FetchPiece<D> = AnswerPiece<D>;
@@ -68,10 +69,18 @@ impl<D: Disk> Gathered<D> {
         }
     }
 
-    /// The slot cannot be served; `offset` is where it stands.
-    pub fn fail(&mut self, slot: u32, offset: QueueOffset, refusal: &Refusal) {
+    /// The slot cannot be served; `offset` is where it stands, `kept` what the queue holds, as far as that is known.
+    pub fn fail(
+        &mut self,
+        slot: u32,
+        offset: QueueOffset,
+        kept: Range<QueueOffset>,
+        refusal: &Refusal,
+    ) {
         self.failed = true;
         let (queue, _) = self.queue(slot);
+        queue.min_offset = kept.start.0;
+        queue.visible_offset = kept.end.0;
         queue.error = refusal.code.number();
         queue.message = Some(refusal.message.clone());
         queue.next_offset = if refusal.next_offset > 0 {

@@ -43,7 +43,8 @@ pub fn begin<D: Disk, R: Runtime>(
     };
     let mut gathered = Gathered::default();
     let mut failed = |slot, offset, refusal: Refusal| {
-        gathered.fail(slot, QueueOffset(offset), &refusal);
+        let nothing_known = QueueOffset(0)..QueueOffset(0);
+        gathered.fail(slot, QueueOffset(offset), nothing_known, &refusal);
     };
     for slot in request.remove().iter().flatten() {
         // A slot that could not be added is not there either; the client need not know which.

@@ -170,8 +170,12 @@ impl<D: Disk> Fetch<D> {
             Ok(read) => read,
             Err(error) => {
                 self.finish(shard, &turn, Outcome::Failed);
+                let (store, queue) = (shard.store(), subscription.queue);
+                let kept = store.min_offset(queue).unwrap_or_default()
+                    ..store.visible_offset(queue).unwrap_or_default();
                 let offset = subscription.offset;
-                self.gathered.fail(turn.slot, offset, &Refusal::from(error));
+                self.gathered
+                    .fail(turn.slot, offset, kept, &Refusal::from(error));
                 return Served::Turn;
             }
         };
