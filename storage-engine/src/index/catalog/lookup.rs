@@ -26,7 +26,12 @@ impl<D: Disk> Catalog<D> {
                 self.take_from_memory(queue, from, &mut taker);
                 break;
             }
+            let newest = self.newest_file();
             let Some(segment) = self.file_with(queue, from, after).await? else {
+                if self.newest_file() != newest {
+                    // Sealed meanwhile: no longer in memory, and not among those that were asked.
+                    continue;
+                }
                 self.take_from_memory(queue, from, &mut taker);
                 break;
             };
@@ -70,25 +75,15 @@ impl<D: Disk> Catalog<D> {
         time_ms: i64,
         end: Position,
     ) -> Result<Option<QueueOffset>, IndexError> {
-        if let Some(segment) = self.file_at_time(time_ms).await?
-            && let Some(bundle) = self.bundle(segment).await?
-        {
-            let found = bundle.batch_at_time(queue, time_ms).await;
-            match found.map_err(|cause| self.failed(segment, cause))? {
-                Some(batch) if batch.position >= end => return Ok(None),
-                Some(batch) => return Ok(Some(batch.base_offset)),
-                None => {}
+        loop {
+            let newest = self.newest_file();
+            if let Some(found) = self.offset_in_files(queue, time_ms, end).await? {
+                return Ok(found);
             }
-            // Whatever the queue got after this segment is late enough.
-            let next = bundle.next_offset(queue).await;
-            let next = next.map_err(|cause| self.failed(segment, cause))?;
-            let limits = BatchLimits {
-                batches_max: 1,
-                bytes_max: 0,
-            };
-            let from = next.unwrap_or_default();
-            let batches = self.batches(queue, from, end, limits).await?;
-            return Ok(batches.first().map(|batch| batch.base_offset));
+            if self.newest_file() == newest {
+                break;
+            }
+            // Sealed meanwhile: no longer in memory, and not among those that were asked.
         }
         let slots = self.inner.slots.borrow();
         let found = slots
@@ -232,6 +227,44 @@ impl<D: Disk> Catalog<D> {
         found
     }
 
+    /// As [`Self::offset_at_time`], if a bundle holds messages that are late enough.
+    async fn offset_in_files(
+        &self,
+        queue: QueueHandle,
+        time_ms: i64,
+        end: Position,
+    ) -> Result<Option<Option<QueueOffset>>, IndexError> {
+        let Some(segment) = self.file_at_time(time_ms).await? else {
+            return Ok(None);
+        };
+        let Some(bundle) = self.bundle(segment).await? else {
+            return Ok(None);
+        };
+        let found = bundle.batch_at_time(queue, time_ms).await;
+        match found.map_err(|cause| self.failed(segment, cause))? {
+            Some(batch) if batch.position >= end => return Ok(Some(None)),
+            Some(batch) => return Ok(Some(Some(batch.base_offset))),
+            None => {}
+        }
+        // Whatever the queue got after this segment is late enough.
+        let next = bundle.next_offset(queue).await;
+        let next = next.map_err(|cause| self.failed(segment, cause))?;
+        let limits = BatchLimits {
+            batches_max: 1,
+            bytes_max: 0,
+        };
+        let from = next.unwrap_or_default();
+        let batches = self.batches(queue, from, end, limits).await?;
+        Ok(Some(batches.first().map(|batch| batch.base_offset)))
+    }
+
+    /// The newest segment that has a bundle; grows while segments are sealed.
+    fn newest_file(&self) -> Option<u64> {
+        let slots = self.inner.slots.borrow();
+        let newest = slots.first_in_memory().checked_sub(1)?;
+        Some(slots.at(newest)?.segment)
+    }
+
     /// The oldest bundle (newer than `after`) at whose seal the queue was beyond `from`.
     async fn file_with(
         &self,
@@ -246,13 +279,33 @@ impl<D: Disk> Catalog<D> {
         .await
     }
 
-    /// The oldest bundle with messages stored at `time_ms` or later.
+    /// The oldest bundle with messages stored at `time_ms` or later. A bundle without batches has no time: the nearest
+    /// older one that has some speaks for it.
     async fn file_at_time(&self, time_ms: i64) -> Result<Option<u64>, IndexError> {
-        self.first_file(None, async |bundle: &Bundle<D>| {
-            let last = bundle.header().time_range_ms;
-            Ok(last.is_some_and(|(_, last_ms)| last_ms >= time_ms))
-        })
-        .await
+        let segments: Vec<u64> = self.inner.slots.borrow().files_after(None);
+        let (mut low, mut high) = (0, segments.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let mut speaker = middle;
+            let mut last_ms = self.last_time(segments[speaker]).await?;
+            while last_ms.is_none() && speaker > low {
+                speaker -= 1;
+                last_ms = self.last_time(segments[speaker]).await?;
+            }
+            if last_ms.is_some_and(|last_ms| last_ms >= time_ms) {
+                high = speaker;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(segments.get(low).copied())
+    }
+
+    /// Store time of the last batch of a segment; `None` without batches, or if the segment is gone.
+    async fn last_time(&self, segment: u64) -> Result<Option<i64>, IndexError> {
+        let bundle = self.bundle(segment).await?;
+        let times = bundle.and_then(|bundle| bundle.header().time_range_ms);
+        Ok(times.map(|(_, last_ms)| last_ms))
     }
 
     /// Binary search: `holds` holds for no bundle, then for all.
