@@ -25,6 +25,28 @@ pub enum Command {
     },
     /// A broker
     Run(SettingFlags),
+    /// Looks at every byte of a stopped data directory; changes nothing. Ends with 0 if all is whole, 1 if not
+    Check {
+        /// The data directory
+        data_dir: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes derived files of a stopped data directory again; without --apply, says what it would do
+    Repair {
+        /// The data directory
+        data_dir: PathBuf,
+        /// Do it
+        #[arg(long)]
+        apply: bool,
+        /// Give up everything at and above a position that `check` named, acknowledged messages included
+        #[arg(long, value_name = "SHARD@POSITION")]
+        cut_tail: Vec<crate::offline::CutTail>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Checks whether a broker could run here, and says what to do if not
     Doctor {
         #[command(flatten)]

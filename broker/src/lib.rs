@@ -13,6 +13,7 @@
 //! - [`shard`]: what one shard owns, as its sessions and handlers see it.
 //! - `sim` (feature `sim`): a whole cluster on one thread in virtual time, for tests.
 //! - [`state`]: what a shard's log says, and the decisions on it.
+//! - [`offline`]: looking at and mending a data directory that nobody serves.
 //! - [`limits`]: every bound of a broker process, in one place.
 #![deny(unsafe_code)]
 
@@ -29,6 +30,8 @@ pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod node;
+#[cfg(unix)]
+pub mod offline;
 pub mod output;
 pub mod process;
 pub mod registration;

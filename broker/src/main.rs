@@ -1,11 +1,12 @@
 //! `ringmq-broker`: arguments in, exit code out.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use ringmq_broker::cli::{Cli, Command, SettingFlags};
 use ringmq_broker::config::{self, Config, Sources};
-use ringmq_broker::{doctor, logging, output, process, signals};
+use ringmq_broker::{doctor, logging, offline, output, process, signals};
 
 /// Wrong arguments or configuration, as clap has it.
 const EXIT_USAGE: u8 = 2;
@@ -32,6 +33,13 @@ fn main() -> ExitCode {
                 serve(config, notes, false)
             })
         }
+        Command::Check { data_dir, json } => check(&data_dir, json),
+        Command::Repair {
+            data_dir,
+            apply,
+            cut_tail,
+            json,
+        } => repair(&data_dir, apply, &cut_tail, json),
         Command::Doctor { settings } => {
             with_config(Config::default(), &settings, None, |config, _| {
                 examine(&config)
@@ -99,6 +107,43 @@ fn serve(config: Config, notes: Vec<String>, embedded_namesrv: bool) -> ExitCode
         Err(error) => {
             output::fatal(&error);
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// 0: whole; 1: something is damaged; 2: it cannot be looked at.
+fn check(data_dir: &Path, json: bool) -> ExitCode {
+    match offline::check(data_dir) {
+        Ok(view) => {
+            let text = if json {
+                serde_json::to_string_pretty(&view).unwrap_or_default()
+            } else {
+                offline::describe(&view)
+            };
+            output::line(text.trim_end());
+            ExitCode::from(u8::from(!view.is_whole()))
+        }
+        Err(error) => {
+            output::fatal(&error.to_string());
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn repair(data_dir: &Path, apply: bool, cuts: &[offline::CutTail], json: bool) -> ExitCode {
+    match offline::repair(data_dir, cuts, apply) {
+        Ok(actions) => {
+            let text = if json {
+                serde_json::json!({ "applied": apply, "actions": actions }).to_string()
+            } else {
+                offline::describe_repair(&actions, apply)
+            };
+            output::line(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            output::fatal(&error.to_string());
+            ExitCode::from(EXIT_USAGE)
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod commitlog;
 pub mod data_dir;
 pub mod disk;
+pub mod examine;
 #[cfg(all(test, feature = "sim"))]
 mod fixture;
 mod format;

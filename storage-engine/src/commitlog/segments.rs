@@ -111,6 +111,20 @@ impl<D: Disk> Segments<D> {
         })
     }
 
+    /// Takes stock without removing anything, to look at a directory that is not to be changed.
+    pub async fn look(disk: &D, geometry: Geometry) -> Result<Self, DiskError> {
+        let names = disk.list().await?.into_iter();
+        let known = names.filter_map(|entry| number_in(&entry.name, "", ".seg"));
+        Ok(Self {
+            disk: disk.clone(),
+            geometry,
+            known: RefCell::new(known.collect()),
+            open: RefCell::default(),
+            spares: RefCell::default(),
+            spares_max: 0,
+        })
+    }
+
     /// Numbers of all segments, rising.
     pub fn numbers(&self) -> Vec<u64> {
         self.known.borrow().iter().copied().collect()

@@ -13,6 +13,7 @@
 //! All calls block; they run once, before the executors start.
 
 mod error;
+mod stopped;
 mod superblock;
 
 use std::fs::{self, DirBuilder, File};
@@ -24,6 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::FlockOperation;
 
 pub use error::DataDirError;
+pub use stopped::{CopyState, StoppedDir};
 pub use superblock::{
     CLUSTER_BYTES_MAX, FORMAT_VERSION, FormatConstants, NODE_BYTES_MAX, SHARDS_MAX, Superblock,
     SuperblockError,

@@ -88,7 +88,8 @@ pub enum SuperblockError {
 }
 
 impl Superblock {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The block.
+    pub fn encode(&self) -> Vec<u8> {
         let mut block = vec![0; BLOCK_BYTES];
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &MAGIC);
@@ -108,7 +109,8 @@ impl Superblock {
         block
     }
 
-    pub(super) fn decode(block: &[u8]) -> Result<Self, SuperblockError> {
+    /// Reads a block; trusts none of it.
+    pub fn decode(block: &[u8]) -> Result<Self, SuperblockError> {
         use SuperblockError::Damaged;
         if block.len() < 12 || block[..8] != MAGIC {
             return Err(SuperblockError::Magic);

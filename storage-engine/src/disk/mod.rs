@@ -1,8 +1,8 @@
 //! The seam between the engine and a disk.
 //!
 //! Everything the engine asks of storage goes through [`Disk`] (one shard's directory) and [`DiskFile`].
-//! Two implementations exist: `disk::glommio` (io_uring, O_DIRECT) and `disk::sim` (in memory,
-//! deterministic, with faults). Both pass `tests/disk_conformance.rs`.
+//! Two implementations serve: `disk::glommio` (io_uring, O_DIRECT) and `disk::sim` (in memory, deterministic, with
+//! faults); both pass `tests/disk_conformance.rs`. `disk::plain` is for tools on a directory that nobody serves.
 //!
 //! Contract:
 //! - Offsets and lengths of reads and writes are multiples of [`BLOCK_BYTES`]; buffers are aligned to it.
@@ -20,6 +20,8 @@ use std::rc::Rc;
 mod error;
 #[cfg(target_os = "linux")]
 pub mod glommio;
+#[cfg(unix)]
+pub mod plain;
 #[cfg(feature = "sim")]
 pub mod sim;
 

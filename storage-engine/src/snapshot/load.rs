@@ -5,7 +5,7 @@ use super::format::{
     item_bytes,
 };
 use super::{SnapshotError, SnapshotInfo, Snapshots, file_name, stamp_in};
-use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
+use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::format::u32_at;
 use crate::position::Position;
 
@@ -81,6 +81,32 @@ pub async fn load<D: Disk>(
         snapshots: Snapshots::new(disk.clone(), log_id, kept),
         damaged,
     })
+}
+
+/// Names of all snapshots of a directory, oldest first.
+pub async fn names<D: Disk>(disk: &D) -> Result<Vec<String>, DiskError> {
+    let entries = disk.list().await?.into_iter();
+    let names = entries.map(|entry| entry.name);
+    Ok(names.filter(|name| stamp_in(name).is_some()).collect())
+}
+
+/// Reads one snapshot in full; `chunk` sees each chunk once it is proven.
+pub async fn check<D: Disk>(
+    disk: &D,
+    name: &str,
+    log_id: u128,
+    mut chunk: impl FnMut(Position, &[u8]),
+) -> Result<SnapshotInfo, SnapshotError> {
+    let mut walk = Walk::open(disk, name, log_id).await?;
+    while let Some(found) = walk.next().await? {
+        chunk(found.stamp, walk.payload());
+    }
+    let info = verify(&mut walk).await?;
+    if stamp_in(name) == Some(info.last_stamp) {
+        Ok(info)
+    } else {
+        Err(walk.corrupt(0, "it has the name of another"))
+    }
 }
 
 async fn find<D: Disk>(

@@ -37,7 +37,7 @@ mod load;
 mod publish;
 mod write;
 
-pub use load::{LoadedSnapshots, SnapshotOutcome, load};
+pub use load::{LoadedSnapshots, SnapshotOutcome, check, load, names};
 pub use publish::Snapshots;
 pub use write::{SnapshotWriter, StagedSnapshot};
 
@@ -91,8 +91,8 @@ fn file_name(last_stamp: Position) -> String {
     format!("{:020}.snap", last_stamp.0)
 }
 
-/// The stamp in a snapshot's name.
-fn stamp_in(name: &str) -> Option<Position> {
+/// The stamp in a snapshot's name; `None` for other files.
+pub fn stamp_in(name: &str) -> Option<Position> {
     let digits = name.strip_suffix(".snap")?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok().map(Position)).flatten()

@@ -5,6 +5,7 @@
 //!              │ state, index, cache                                                  (commitlog::tail)
 //! read  ◀──────┴──────────── below visible                                            read.rs
 //! open: shard.meta, snapshot, replay, verdict                                         load.rs, replay.rs
+//! stopped: indexes made again, a tail cut by name                                      mend.rs
 //! aside: segments, bundles, snapshots, retention                                      upkeep.rs, snapshotting.rs, retire.rs, zeroing.rs
 //! ```
 //! - Lives on its shard's executor. Handles are cheap; tasks end with `stop` or a failed write.
@@ -16,6 +17,7 @@
 mod append;
 mod inner;
 mod load;
+pub mod mend;
 mod meta_keeper;
 mod metrics;
 mod open;
