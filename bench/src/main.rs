@@ -25,8 +25,8 @@ mod report;
 mod schedule;
 mod sender;
 mod server_usage;
-mod socket;
 mod soak;
+mod socket;
 mod ticker;
 
 use args::{Arguments, Command};

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 #[must_use]
 pub fn describe(view: &DirectoryView) -> String {
     let mut text = format!(
-        "{}: node {}, cluster {}, {} shards\n",
+        "{}: node {}, cluster {}, shards {}\n",
         view.path,
         view.node,
         view.cluster,

@@ -83,7 +83,7 @@ impl OnDisk {
     }
 }
 
-fn identity() -> Identity {
+pub fn identity() -> Identity {
     Identity {
         node: "a".to_owned(),
         cluster: "test".to_owned(),
