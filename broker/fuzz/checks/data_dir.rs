@@ -75,6 +75,9 @@ impl Base {
         let mut edited: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
         for edit in edits.chunks_exact(5).take(16) {
             let file = usize::from(edit[0]) % self.files.len();
+            if self.files[file].1.is_empty() {
+                continue;
+            }
             let bytes = edited
                 .entry(file)
                 .or_insert_with(|| self.files[file].1.clone());
