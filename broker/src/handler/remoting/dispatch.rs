@@ -46,6 +46,7 @@ pub async fn dispatch<D: Disk, R: Runtime>(
         request_code::INVOKE_BROKER_TO_RESET_OFFSET => groups::offset_reset::handle;
         request_code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => groups::consumer_status::handle;
         request_code::GET_CONSUMER_RUNNING_INFO => groups::running_info::handle;
+        request_code::CONSUME_MESSAGE_DIRECTLY => groups::consume_directly::handle;
         request_code::CONSUMER_SEND_MSG_BACK => super::send_back::handle;
         request_code::UPDATE_AND_CREATE_TOPIC => super::topic_put::handle;
         request_code::UPDATE_AND_CREATE_TOPIC_LIST => super::topic_put_list::handle;

@@ -277,6 +277,52 @@ fn what_is_asked_of_a_member_goes_over_any_shard_to_it() {
     assert_eq!(admin.answer_to(opaque).0.code, response_code::SYSTEM_ERROR);
 }
 
+/// A tool has a member consume one stored message: the member gets the very bytes, and its verdict comes back.
+#[test]
+fn a_member_consumes_one_stored_message_when_asked_to() {
+    let home = scratch();
+    let broker = node(&home.path().join("data"), "1");
+    let mut member = Client::connect(broker.shards[0]);
+    let process = Process::new(&broker, "a");
+    beat(&mut member, &process.heartbeat(GROUP, &["t"]));
+    let mut admin = Client::connect(broker.shards[0]);
+    let send = Command::request(code::SEND_MESSAGE, 0)
+        .field("producerGroup", "p")
+        .field("topic", "t")
+        .field("defaultTopic", "TBW102")
+        .field("defaultTopicQueueNums", 1)
+        .field("queueId", 0)
+        .field("sysFlag", 0)
+        .field("bornTimestamp", 1)
+        .field("flag", 7);
+    let (sent, _) = admin.ask(send, b"a body");
+    assert_eq!(sent.code, response_code::SUCCESS, "{:?}", sent.remark);
+    let id = sent.get("msgId").expect("an id").to_owned();
+    let ask = |id: &str| {
+        Command::request(code::CONSUME_MESSAGE_DIRECTLY, 0)
+            .field("consumerGroup", GROUP)
+            .field("clientId", "a")
+            .field("msgId", id)
+    };
+    let opaque = admin.send(ask(&id), &[]);
+    let (asked, stored) = member.request(code::CONSUME_MESSAGE_DIRECTLY);
+    assert_eq!(asked.get("msgId"), Some(id.as_str()));
+    let shard = broker_name(&broker);
+    assert_eq!(asked.get("brokerName"), Some(shard.as_str()));
+    assert!(stored.windows(6).any(|bytes| bytes == b"a body"));
+    member.answer(Command::response(0, asked.opaque), b"{\"order\":false}");
+    let (answer, verdict) = admin.answer_to(opaque);
+    assert_eq!(
+        (answer.code, verdict.as_slice()),
+        (0, &b"{\"order\":false}"[..])
+    );
+    let nowhere = format!("{}7FFFFFFFFFFFF000", &id[..id.len() - 16]);
+    let (missing, _) = admin.ask(ask(&nowhere), &[]);
+    assert_eq!(missing.code, response_code::SYSTEM_ERROR);
+    let (nonsense, _) = admin.ask(ask("nonsense"), &[]);
+    assert_eq!(nonsense.code, response_code::INVALID_PARAMETER);
+}
+
 fn lock(
     client: &mut Client,
     id: &str,

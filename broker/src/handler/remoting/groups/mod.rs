@@ -6,6 +6,7 @@
 
 pub mod check_client;
 pub mod connections;
+pub mod consume_directly;
 pub mod consumer_list;
 pub mod consumer_status;
 pub mod heartbeat;
