@@ -191,7 +191,7 @@ impl Watch<'_> {
             }
             let now = Instant::now();
             if !every.is_zero() && now >= restart_at && now < restarts_end {
-                let how = if self.lives.len() % 2 == 0 {
+                let how = if self.lives.len().is_multiple_of(2) {
                     End::Stopped
                 } else {
                     End::Killed
