@@ -95,7 +95,7 @@ fn one_machine_goes_dark_and_the_others_go_on() {
     assert_eq!(*ticks.borrow(), [10, 10]);
     a.halt();
     assert!(a.is_dark() && !b.is_dark());
-    executor.advance(Duration::from_micros(10_500)).unwrap();
+    executor.advance(Duration::from_micros(10_700)).unwrap();
     assert_eq!(*ticks.borrow(), [10, 21]);
     a.kill();
     assert_eq!(executor.tasks(), 1);
