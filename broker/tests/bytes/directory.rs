@@ -178,7 +178,7 @@ impl Writer<'_> {
         let kinds = [
             batch(&texts, &with(Compression::None, 77)),
             batch(&[&long, &long], &with(Compression::Lz4, 0)),
-            batch(&[&long, &texts[0], &long], &with(Compression::Zstd, 0)),
+            batch(&[&long, texts[0], &long], &with(Compression::Zstd, 0)),
             sparse(&texts),
             batch(&[&long.repeat(4)], &with(Compression::None, 0)),
         ];
