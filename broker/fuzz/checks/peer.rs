@@ -6,7 +6,8 @@ use ringmq_broker::limits::Limits;
 use ringmq_broker::node::{NodeHandle, ShardCommand};
 use ringmq_broker::session::link::{Link, Phase};
 use ringmq_broker::session::native::Session;
-use ringmq_broker::session::reader::{Reader, Source};
+use ringmq_broker::session::reader::Reader;
+use ringmq_broker::session::source::{Receive, Source};
 use ringmq_broker::session::serve::Connection;
 use ringmq_broker::shard::{Shard, ShardSettings};
 use ringmq_broker::state::ShardState;
@@ -131,7 +132,7 @@ struct PipeSource {
 }
 
 impl Source for PipeSource {
-    async fn receive(&self, session: &RefCell<Session>) -> io::Result<usize> {
+    async fn receive<S: Receive>(&self, session: &RefCell<S>) -> io::Result<usize> {
         let most = 1 + self.runtime.random_u64() as usize % 700;
         let room = session.borrow_mut().unfilled().len();
         let bytes = self.pipe.read(most.min(room)).await;

@@ -1,4 +1,5 @@
 //! Every bit of a small directory is wrong once: what is read is right, or an error says what is damaged.
+#![allow(clippy::print_stdout, reason = "seeds and figures of a run")]
 
 use crate::content::{Content, Seen};
 use crate::directory::{Left, Machine, files, options};

@@ -4,5 +4,6 @@
 
 mod content;
 mod directory;
+mod fixture;
 mod flips;
 mod offline;
