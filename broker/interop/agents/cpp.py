@@ -10,6 +10,7 @@ import ctypes
 import json
 import sys
 import threading
+import time
 
 from rocketmq import ffi
 
@@ -21,8 +22,9 @@ for name in ("Producer", "PushConsumer", "PullConsumer"):
     getattr(dll, f"Set{name}LogLevel").argtypes = [ctypes.c_void_p, ctypes.c_int]
 LOG_FATAL = 1
 
-# Sends of the first message to a topic while the library says that it has no route.
-ROUTE_ATTEMPTS = 5
+# The library's threads lock each other out for moments, and a call that finds a lock taken fails.
+ATTEMPTS = 20
+PAUSE_SECONDS = 0.02
 
 output = threading.Lock()
 # Callbacks that the library may still call: Python must not free them.
@@ -117,16 +119,19 @@ class Producer:
             return self.asynchronously(messages)
         if how == "oneway":
             return [self.oneway(message) for message in messages]
-        # The library fails sends to a topic while another of its threads asks for its route, also its own timer's.
-        first = self.sync(messages[0])
-        for _ in range(ROUTE_ATTEMPTS):
-            if "No route info" not in first.get("error", ""):
-                break
-            first = self.sync(messages[0])
         with concurrent.futures.ThreadPoolExecutor(command.get("in_flight", 1)) as pool:
-            return [first, *pool.map(self.sync, messages[1:])]
+            return list(pool.map(self.sync, messages))
 
     def sync(self, message):
+        # Without a route nothing was sent: another thread was just asking for it.
+        for _ in range(ATTEMPTS):
+            result = self.sync_once(message)
+            if "No route info" not in result.get("error", ""):
+                break
+            time.sleep(PAUSE_SECONDS)
+        return result
+
+    def sync_once(self, message):
         if message.queue is None:
             return attempt(lambda result: dll.SendMessageSync(self.handle, message.handle, result))
         select = ffi.QUEUE_SELECTOR_CALLBACK(lambda size, _message, _argument: message.queue % size)
@@ -184,8 +189,6 @@ class Consumer:
         broadcasting = command.get("model") == "broadcasting"
         model = ffi.MessageModel.BROADCASTING if broadcasting else ffi.MessageModel.CLUSTERING
         check(dll.SetPushConsumerMessageModel(self.handle, model), "model")
-        # The listener is given one message at a time, but a refusal sends back the whole batch that it was one of.
-        check(dll.SetPushConsumerMessageBatchMaxSize(self.handle, 1), "batch")
         check(dll.Subscribe(self.handle, command["topic"].encode(), command.get("tags", "*").encode()), "subscribe")
         self.callback = ffi.MSG_CALLBACK_FUNC(self.take)
         callbacks.append(self.callback)
@@ -209,6 +212,28 @@ class Consumer:
         dll.ShutdownPushConsumer(self.handle)
 
 
+def pull_queue(consumer, queue, tags):
+    found = []
+    offset = 0
+    attempts = 0
+    while True:
+        result = dll.Pull(consumer, queue, tags, offset, 32)
+        status = result.pullStatus
+        if status == ffi._CPullStatus.BROKER_TIMEOUT:
+            # Any failure, also that another thread of the library is just opening the connection.
+            attempts += 1
+            if attempts > ATTEMPTS:
+                raise RuntimeError(f"queue {queue.contents.queueId} cannot be pulled from {offset}")
+            time.sleep(PAUSE_SECONDS)
+            continue
+        if status == ffi._CPullStatus.FOUND:
+            found.extend(describe(result.msgFoundList[i]) for i in range(result.size))
+        offset = result.nextBeginOffset
+        dll.ReleasePullResult(result)
+        if status == ffi._CPullStatus.NO_NEW_MSG:
+            return found
+
+
 def pull(namesrv, command):
     """Reads a topic from the first offset of every queue to its end."""
     consumer = dll.CreatePullConsumer(command["group"].encode())
@@ -222,20 +247,7 @@ def pull(namesrv, command):
     check(fetched, "queues")
     found = []
     for index in range(count.value):
-        offset = 0
-        while True:
-            queue = ctypes.pointer(queues[index])
-            result = dll.Pull(consumer, queue, command.get("tags", "*").encode(), offset, 32)
-            status = result.pullStatus
-            if status == ffi._CPullStatus.FOUND:
-                found.extend(describe(result.msgFoundList[i]) for i in range(result.size))
-            if status == ffi._CPullStatus.BROKER_TIMEOUT:
-                raise RuntimeError("the broker did not answer a pull")
-            offset = result.nextBeginOffset
-            done = status == ffi._CPullStatus.NO_NEW_MSG
-            dll.ReleasePullResult(result)
-            if done:
-                break
+        found.extend(pull_queue(consumer, ctypes.pointer(queues[index]), command.get("tags", "*").encode()))
     dll.ReleaseSubscriptionMessageQueue(queues)
     dll.ShutdownPullConsumer(consumer)
     return found

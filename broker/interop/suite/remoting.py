@@ -54,8 +54,31 @@ def brokers(name_server):
     return {name: broker["brokerAddrs"]["0"] for name, broker in table.items()}
 
 
+def queue_table(body):
+    """The map of an answer whose keys are queues, which Java writes as objects: {(broker, topic, queue id): value}."""
+    text = body.decode()
+    decoder = json.JSONDecoder()
+    at = text.index("{", text.index('"offsetTable"')) + 1
+    entries = {}
+    while text[at] != "}":
+        key, at = decoder.raw_decode(text, at)
+        check.equal(text[at], ":", f"behind a key of {text[:200]}")
+        value, at = decoder.raw_decode(text, at + 1)
+        entries[key["brokerName"], key["topic"], key["queueId"]] = value
+        at += text[at] == ","
+    return entries
+
+
+def committed(name_server, group, topic):
+    """Sum of the offsets that a group committed in a topic, over all brokers."""
+    tables = [ok(address, 208, {"consumerGroup": group})[1] for address in brokers(name_server).values()]
+    entries = [entry for table in tables for entry in queue_table(table).items()]
+    return sum(value["consumerOffset"] for (_, of, _), value in entries if of == topic)
+
+
 def make_topic(name_server, topic, queues=4):
-    """Makes a topic on every broker."""
+    """Makes a topic on every broker. (One that a first message makes appears broker by broker, and a client that asks in
+    between goes by half of it until it asks again.)"""
     settings = {"readQueueNums": queues, "writeQueueNums": queues, "perm": 6, "topicFilterType": "SINGLE_TAG"}
     for address in brokers(name_server).values():
         fields = {"topic": topic, "defaultTopic": "TBW102", **settings, "topicSysFlag": 0, "order": "false"}

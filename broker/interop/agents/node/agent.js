@@ -104,7 +104,10 @@ async function consume(command) {
     const concerned = received.body.includes(command.refuse_body || '');
     const accepted = received.reconsumeTimes >= (command.refuse || 0) || !concerned;
     line(describe(command.name, received, accepted));
-    return accepted ? undefined : Consumer.ACTION_RETRY;
+    if (!accepted) {
+      // Returning ACTION_RETRY is lost by the client's own handler of retried messages; an error is not.
+      throw new Error('refused');
+    }
   });
   return {};
 }

@@ -45,18 +45,12 @@ class Broker:
         check.equal(found, expected, f"code of request {code} {fields} to {self.name} ({remark})")
 
     def table(self, code, **fields):
-        """A map whose keys are queues, as Java writes it: {queue id: value}; and the rest of the answer as text."""
+        """A map whose keys are this broker's queues: {(topic, queue id): value}."""
         _, body = self.ask(code, **fields)
-        text = body.decode()
         entries = {}
-        decoder = json.JSONDecoder()
-        at = text.index("{", text.index('"offsetTable"')) + 1
-        while text[at] != "}":
-            key, at = decoder.raw_decode(text, at)
-            check.equal((text[at], key["brokerName"]), (":", self.name), f"a key of {text[:200]}")
-            value, at = decoder.raw_decode(text, at + 1)
-            entries[key["topic"], key["queueId"]] = value
-            at += text[at] == ","
+        for (name, topic, queue), value in remoting.queue_table(body).items():
+            check.equal(name, self.name, "broker of a queue")
+            entries[topic, queue] = value
         return entries
 
 
