@@ -184,7 +184,7 @@ fn recovery_reaches_its_branches() {
 
         // What is there twice has another.
         assert!(disk.damage(META, 0, Damage::Unreadable));
-        let newest = named(".snap").last().expect("a clean stop writes one");
+        let newest = named(".snap").next_back().expect("a clean stop writes one");
         assert!(disk.damage(&newest, 0, Damage::Noise));
         let store = open(&disk, &runtime)
             .await
