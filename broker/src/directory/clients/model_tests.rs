@@ -114,10 +114,13 @@ impl World {
             .collect();
         beat.producers = producers.iter().map(|&group| group.to_owned()).collect();
         let now_ms = self.now_ms;
+        // A connection that speaks for another client now has left as the one that it was: first that, then this.
         self.model.change(now_ms, |model| {
             model
                 .rows
                 .retain(|row| row.connection != connection || row.client == name);
+        });
+        self.model.change(now_ms, |model| {
             let row = |group, is_producer| Row {
                 connection,
                 client: name,
