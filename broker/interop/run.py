@@ -27,6 +27,7 @@ def arguments():
     parser.add_argument("--jobs", type=int, default=4, help="scenarios at a time (default: %(default)s)")
     parser.add_argument("--against", metavar="HOST:PORT", help="name server of a running cluster of another make; "
                         "scenarios that start or stop servers are left out")
+    parser.add_argument("--again", action="store_true", help="play what failed once more, alone: the clients have races of their own")
     parser.add_argument("--keep", action="store_true", help="keep logs and data of scenarios that passed, too")
     parser.add_argument("--list", action="store_true", help="only list the scenarios")
     parser.add_argument("--no-build", action="store_true", help="use RingMQ's programs as they are")
@@ -49,7 +50,7 @@ class Suite:
         self.directory = directory
         self.programs = Programs()
         self.clients = Clients()
-        self.outcomes = []
+        self.outcomes = {}
 
     def usable_clients(self):
         """Those asked for that can be installed; says which cannot."""
@@ -79,7 +80,7 @@ class Suite:
             print(f"   {outcome}\n   logs: {context.directory}", flush=True)
         elif not self.options.keep:
             shutil.rmtree(context.directory, ignore_errors=True)
-        self.outcomes.append((scenario, client, outcome))
+        self.outcomes[scenario.name, client] = outcome
 
     def play_all(self, pairs, namesrv):
         together = [pair for pair in pairs if not pair[0].alone]
@@ -88,6 +89,10 @@ class Suite:
         for pair in pairs:
             if pair[0].alone:
                 self.play(*pair, namesrv)
+        for scenario, client in pairs if self.options.again else []:
+            if self.outcomes[scenario.name, client]:
+                print(f"again: {scenario.name} [{client}]")
+                self.play(scenario, client, namesrv)
 
 
 def main():
@@ -109,7 +114,7 @@ def main():
         with Cluster(suite.programs, os.path.join(directory, "shared")) as cluster:
             cluster.start("shared", SHARED_SHARDS)
             suite.play_all(pairs, cluster.namesrv)
-    failed = sum(1 for *_, outcome in suite.outcomes if outcome)
+    failed = sum(1 for outcome in suite.outcomes.values() if outcome)
     if not failed and not options.keep:
         shutil.rmtree(directory, ignore_errors=True)
     print(f"interop: {len(suite.outcomes) - failed} passed, {failed} failed")

@@ -66,13 +66,25 @@ class Cluster:
         arguments += ["--data-dir", self.data(node), "--namesrv", namesrv or self.namesrv]
         for setting in ("storage.segment_bytes=67108864", "drain_ms=0", *self.settings):
             arguments += ["--set", setting]
-        self.nodes[node] = Process(f"node-{node}", arguments, self.directory)
-        line = self.nodes[node].first_line(60)
-        check.that(line.startswith("ready "), f"node {node}: {line}")
+        self.nodes[node] = check.until(lambda: self._run(node, arguments), 30, f"the ports of node {node} are free")
         # A name server that started a moment ago does not say of any topic that it does not exist.
         no_topic = lambda: remoting.call(self.namesrv, 105, {"topic": "there-is-no-such-topic"})[0] == 17
         check.until(no_topic, 60, "the name server knows its brokers")
         return self
+
+    def _run(self, node, arguments):
+        """The node's process once it serves; None while the kernel still holds the ports of one that was killed: it gives back
+        what an io_uring used a moment after the process is gone."""
+        process = Process(f"node-{node}", arguments, self.directory)
+        try:
+            line = process.first_line(60)
+        except check.Failed:
+            process.child.wait(10)
+            if "Address already in use" in process.tail()[-300:]:
+                return None
+            raise
+        check.that(line.startswith("ready "), f"node {node}: {line}")
+        return process
 
     def data(self, node):
         return os.path.join(self.directory, f"data-{node}")
