@@ -25,9 +25,10 @@ class Programs:
         self.broker = os.path.join(self.target, "ringmq-broker")
         self.namesrv = os.path.join(self.target, "ringmq-namesrv")
         self.cli = os.path.join(self.target, "ringmq")
+        self.bench = os.path.join(self.target, "ringmq-bench")
 
     def build(self):
-        packages = ["ringmq-broker", "ringmq-namesrv", "ringmq-cli"]
+        packages = ["ringmq-broker", "ringmq-namesrv", "ringmq-cli", "ringmq-bench"]
         run("cargo", "build", "--quiet", *(word for package in packages for word in ("-p", package)), "--bins", cwd=ROOT)
 
 

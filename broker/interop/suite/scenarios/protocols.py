@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 
 from .. import check, remoting
 from ..messages import bodies, message, numbered
@@ -87,3 +88,24 @@ def an_unknown_request_is_refused_by_number(context, client):
         check.equal((code, "29999" in (remark or "")), (3, True), f"answer to an unknown code ({remark})")
         code, fields, _, _ = remoting.exchange(connection, 30, {"topic": context.topic, "queueId": 0}, b"", 479)
         check.equal(code, 0, "a further request on the same connection")
+
+
+@scenario("pull", clients=("rust",))
+def measure_with_the_rig(context, client):
+    """`ringmq-bench --protocol remoting`: what it says it sent is there, and what it reads is all of it, whole."""
+
+    def bench(*arguments):
+        command = [context.programs.bench, *arguments, "--protocol", "remoting", "--namesrv", context.namesrv]
+        done = subprocess.run([*command, "--topic", context.topic, "--json", "-"], capture_output=True, text=True, timeout=120)
+        check.equal(done.returncode, 0, f"{' '.join(command)}: {done.stderr[-500:]}")
+        return json.loads(done.stdout)
+
+    load = ["--message-bytes", "100", "--batch", "5", "--duration", "1s", "--warm-up", "0s"]
+    sent = bench("produce", *load)["throughput"]["messages"]
+    read = bench("consume", "--verify", "--duration", "60s")["throughput"]["messages"]
+    check.that(0 < sent <= read, f"{sent} messages acknowledged in time, {read} read")
+    with context.agent(client) as agent:
+        found = agent.call("pull", topic=context.topic, group=context.group, seconds=120)
+    check.equal(len(found), read, "messages that a foreign client reads")
+    latency = bench("latency", *load, "--rate", "200")
+    check.equal(latency["delivered"]["count"], latency["acknowledged"]["count"], "batches delivered")
