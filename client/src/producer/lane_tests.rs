@@ -26,8 +26,15 @@ impl Shard {
             Some(known) => known,
         };
         if stamp.sequence != next {
-            let seen = self.results.contains(&(stamp.sequence, records));
-            return if seen { Answer::Stored } else { Answer::Gap };
+            // One behind the oldest result that is kept was stored, and is answered so (`DuplicateForgotten`).
+            let oldest = self.results.front().map(|(sequence, _)| *sequence);
+            let is_forgotten = oldest.is_some_and(|oldest| stamp.sequence < oldest);
+            let is_stored = is_forgotten || self.results.contains(&(stamp.sequence, records));
+            return if is_stored {
+                Answer::Stored
+            } else {
+                Answer::Gap
+            };
         }
         self.known = Some((epoch, next + records));
         self.results.push_back((stamp.sequence, records));
