@@ -22,6 +22,11 @@ pub(crate) enum Command {
     Consume(Consume),
     /// Measures the time to acknowledgement and to delivery at a fixed rate
     Latency(Latency),
+    /// Measures what the machine can do without a broker
+    #[cfg(target_os = "linux")]
+    Limit(crate::limit::args::Arguments),
+    /// Serves as a broker that acknowledges and stores nothing: the load generator's own ceiling
+    Null(crate::null::Arguments),
     /// Sends, reads, restarts for a long time and checks every message
     Soak(crate::soak::args::Arguments),
 }
@@ -39,6 +44,9 @@ pub(crate) struct Common {
         value_delimiter = ','
     )]
     pub(crate) namesrv: Vec<String>,
+    /// Shards, host:port, instead of name servers: the topic's queues are dealt to them by number and taken to be there
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
+    pub(crate) shard: Vec<String>,
     /// Topic; made if it does not exist (except by consume)
     #[arg(long, default_value = "bench")]
     pub(crate) topic: String,
@@ -184,6 +192,9 @@ impl Arguments {
             Command::Consume(consume) => consume.common.threads,
             Command::Latency(latency) => latency.common.threads,
             Command::Soak(soak) => soak.threads,
+            Command::Null(_) => 1,
+            #[cfg(target_os = "linux")]
+            Command::Limit(_) => 1,
         }
     }
 }

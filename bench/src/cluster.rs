@@ -35,6 +35,9 @@ pub(crate) struct Lane {
 
 /// Finds the topic; makes it if that is wanted.
 pub(crate) async fn find(common: &Common, create: bool) -> Result<Target, BenchError> {
+    if !common.shard.is_empty() {
+        return Ok(Target::given(common));
+    }
     if create {
         match common.protocol {
             Protocol::Native => native::route::create_topic(common).await?,
@@ -80,6 +83,20 @@ async fn ask_any(common: &Common) -> Result<Found, BenchError> {
 }
 
 impl Target {
+    /// The topic on shards that were named: queue n is on shard n modulo their number.
+    fn given(common: &Common) -> Self {
+        let shards = common.shard.len();
+        let share = |(index, address): (usize, &String)| Share {
+            address: address.clone(),
+            queues: (index as u32..common.queues).step_by(shards).collect(),
+        };
+        Self {
+            topic: common.topic.clone(),
+            queues: common.queues,
+            shards: common.shard.iter().enumerate().map(share).collect(),
+        }
+    }
+
     /// Deals the queues to connections: at least one a shard, at most as many as asked for.
     pub(crate) fn lanes(&self, connections: u32) -> Vec<Lane> {
         let shards = self.shards.len();

@@ -71,7 +71,8 @@ async fn run_with<F: Fetching>(arguments: &Consume) -> Result<Report, BenchError
     report.throughput = Some(Throughput::new(all.messages, all.bytes, measured));
     report.fetch_round_trip = all.round_trips.summary();
     report.errors = counters.errors();
-    (report.server, report.generator) = watch.finish().await?;
+    let (server, generator) = watch.finish().await?;
+    report.charge(server, generator);
     Ok(report)
 }
 

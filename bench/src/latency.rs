@@ -13,7 +13,6 @@ use crate::schedule::{Schedule, Window};
 use crate::sender::{self, Plan};
 use crate::server_usage;
 use crate::{native, remoting};
-use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Barrier, watch};
@@ -88,7 +87,8 @@ async fn run_with<S: Sending, F: Fetching>(arguments: &Latency) -> Result<Report
     report.send_delay = sent.delayed.summary();
     report.delivered = delivered.summary();
     report.errors = counters.errors();
-    (report.server, report.generator) = usage.finish().await?;
+    let (server, generator) = usage.finish().await?;
+    report.charge(server, generator);
     Ok(report)
 }
 
@@ -103,9 +103,7 @@ async fn send<S: Sending>(
     let mut body = payload::body(&load);
     let next = |due: Duration| {
         let stamp = u64::try_from((offset + due).as_nanos()).unwrap_or(u64::MAX);
-        Ok(Cow::Owned(payload::stamped(
-            protocol, &load, &mut body, stamp,
-        )?))
+        payload::stamped(protocol, &load, &mut body, stamp)
     };
     sender::run::<S>(plan, counters, next).await
 }

@@ -3,6 +3,7 @@
 //! - `produce`: how fast batches are acknowledged, and how long each takes; as fast as the window allows, or at a rate.
 //! - `consume`: how fast what is stored can be read back.
 //! - `soak`: hours of everything at once, restarts included, with every message checked and the server's memory watched.
+//! - `limit`: what the machine can do without a broker; `null`: a server that forgets, to measure this generator with.
 //! - `latency`: time from sending to acknowledgement and to delivery, at a rate, with readers attached.
 //!
 //! The generator speaks the wire protocol itself, on one task a connection: what it measures is the server, not a client
@@ -15,7 +16,12 @@ mod cluster;
 mod consume;
 mod histogram;
 mod latency;
+#[cfg(target_os = "linux")]
+mod limit;
+mod machine;
 mod native;
+mod null;
+mod outgoing;
 mod payload;
 mod produce;
 mod progress;
@@ -27,6 +33,7 @@ mod sender;
 mod server_usage;
 mod soak;
 mod socket;
+mod spread;
 mod ticker;
 
 use args::{Arguments, Command};
@@ -68,8 +75,21 @@ async fn run(arguments: &Arguments) -> Result<bool, BenchError> {
         Command::Consume(consume) => (consume::run(consume).await?, &consume.common),
         Command::Latency(latency) => (latency::run(latency).await?, &latency.common),
         Command::Soak(soak) => return soak::run(soak).await,
+        Command::Null(null) => return off_the_runtime(null, null::run).await,
+        #[cfg(target_os = "linux")]
+        Command::Limit(limit) => return off_the_runtime(limit, limit::run).await,
     };
     report::publish(&report, common).map(|()| true)
+}
+
+/// Runs what has threads of its own.
+async fn off_the_runtime<A: Clone + Send + 'static>(
+    arguments: &A,
+    run: impl FnOnce(&A) -> Result<(), BenchError> + Send + 'static,
+) -> Result<bool, BenchError> {
+    let arguments = arguments.clone();
+    tokio::task::spawn_blocking(move || run(&arguments)).await??;
+    Ok(true)
 }
 
 /// Why a run ended without a result.

@@ -3,6 +3,7 @@
 use crate::BenchError;
 use crate::args::{Load, Protocol};
 use crate::protocol::encode;
+use bytes::Bytes;
 
 /// Different batches that are sent in turn, so that nothing compresses or caches unduly well.
 const BATCHES: usize = 8;
@@ -18,11 +19,11 @@ pub(crate) fn body(load: &Load) -> Vec<u8> {
 }
 
 /// Batches made before the run.
-pub(crate) fn prebuilt(protocol: Protocol, load: &Load) -> Result<Vec<Vec<u8>>, BenchError> {
+pub(crate) fn prebuilt(protocol: Protocol, load: &Load) -> Result<Vec<Bytes>, BenchError> {
     (0..BATCHES)
         .map(|_| {
             let bodies: Vec<_> = (0..load.batch).map(|_| body(load)).collect();
-            encode(protocol, load, bodies.iter().map(Vec::as_slice))
+            encode(protocol, load, bodies.iter().map(Vec::as_slice)).map(Bytes::from)
         })
         .collect()
 }
@@ -33,12 +34,12 @@ pub(crate) fn stamped(
     load: &Load,
     body: &mut [u8],
     due_ns: u64,
-) -> Result<Vec<u8>, BenchError> {
+) -> Result<Bytes, BenchError> {
     let mut others = body.to_vec();
     others[..STAMP_BYTES].fill(0);
     body[..STAMP_BYTES].copy_from_slice(&due_ns.to_le_bytes());
     let bodies = std::iter::once(&*body).chain((1..load.batch).map(|_| &*others));
-    encode(protocol, load, bodies)
+    encode(protocol, load, bodies).map(Bytes::from)
 }
 
 /// What [`stamped`] wrote into the first message.

@@ -13,7 +13,6 @@ use crate::report::{Report, Throughput};
 use crate::schedule::{Schedule, Window};
 use crate::sender::{self, Plan, Sent};
 use crate::server_usage;
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
@@ -51,7 +50,7 @@ async fn run_with<S: Sending>(arguments: &Produce) -> Result<Report, BenchError>
             let mut turn = number;
             let next = |_| {
                 turn += 1;
-                Ok(Cow::Borrowed(&batches[turn % batches.len()][..]))
+                Ok(batches[turn % batches.len()].clone())
             };
             sender::run::<S>(plan, counters, next).await
         });
@@ -65,7 +64,8 @@ async fn run_with<S: Sending>(arguments: &Produce) -> Result<Report, BenchError>
     report.acknowledged = sent.acknowledged.summary();
     report.send_delay = arguments.rate.and_then(|_| sent.delayed.summary());
     report.errors = counters.errors();
-    (report.server, report.generator) = watch.finish().await?;
+    let (server, generator) = watch.finish().await?;
+    report.charge(server, generator);
     Ok(report)
 }
 

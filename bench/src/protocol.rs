@@ -3,8 +3,9 @@
 use crate::BenchError;
 use crate::args::{Consume, Load, Protocol};
 use crate::cluster::Lane;
+use crate::outgoing::Outgoing;
 use crate::socket::{Framing, Socket};
-use bytes::BytesMut;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub(crate) trait Sending: Sized + Send + 'static {
     ) -> impl Future<Output = Result<Socket<Self::Framing>, BenchError>> + Send;
     fn new(lane: &Lane, load: &Load) -> Self;
     /// Appends send `number`, to the queue that is its turn.
-    fn put(&self, number: u64, payload: &[u8], output: &mut BytesMut);
+    fn put(&self, number: u64, payload: &Bytes, output: &mut Outgoing);
     /// What an answer says; `Err`: it is no answer to a send.
     fn answer(frame: &<Self::Framing as Framing>::Frame) -> Result<Answer, String>;
 }

@@ -34,6 +34,12 @@ pub(crate) struct Report {
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) server: Vec<ProcessUsage>,
     pub(crate) generator: Vec<ProcessUsage>,
+    /// CPU seconds of all server processes for a million messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_cpu_per_million: Option<f64>,
+    /// The same of this program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) generator_cpu_per_million: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -82,7 +88,21 @@ impl Report {
             errors: BTreeMap::new(),
             server: Vec::new(),
             generator: Vec::new(),
+            server_cpu_per_million: None,
+            generator_cpu_per_million: None,
         }
+    }
+
+    /// Enters what the run cost, in whole and for each million messages of its throughput.
+    pub(crate) fn charge(&mut self, server: Vec<ProcessUsage>, generator: Vec<ProcessUsage>) {
+        let messages = self.throughput.as_ref().map_or(0, |t| t.messages);
+        let per_million = |used: &[ProcessUsage]| {
+            let seconds: f64 = used.iter().map(|process| process.cpu_seconds).sum();
+            (messages > 0 && !used.is_empty()).then(|| seconds * 1e6 / messages as f64)
+        };
+        self.server_cpu_per_million = per_million(&server);
+        self.generator_cpu_per_million = per_million(&generator);
+        (self.server, self.generator) = (server, generator);
     }
 
     fn text(&self) -> String {
@@ -129,6 +149,16 @@ impl Report {
                 );
             }
         }
+        if let Some((server, generator)) = self
+            .server_cpu_per_million
+            .zip(self.generator_cpu_per_million)
+        {
+            let _ = writeln!(
+                text,
+                "{:>16} for a million messages: server {server:.3}, generator {generator:.3}",
+                "CPU seconds"
+            );
+        }
         for (name, count) in &self.errors {
             let _ = writeln!(text, "{name:>16}: {count} times");
         }
@@ -165,7 +195,7 @@ pub(crate) fn write(
 }
 
 /// A closed pipe is the reader's decision, not a failure.
-fn print(text: &str) -> Result<(), BenchError> {
+pub(crate) fn print(text: &str) -> Result<(), BenchError> {
     use std::io::Write as _;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(BenchError::Json {

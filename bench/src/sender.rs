@@ -4,20 +4,20 @@ use crate::BenchError;
 use crate::args::{Acks, Load};
 use crate::cluster::Lane;
 use crate::histogram::Latencies;
+use crate::outgoing::Outgoing;
 use crate::progress::Counters;
 use crate::protocol::Sending;
 use crate::schedule::{Schedule, Window};
-use crate::socket::{FrameReader, Framing, Halves, write_some};
+use crate::socket::{FrameReader, Framing, Halves};
 use crate::ticker::Ticker;
-use bytes::BytesMut;
-use std::borrow::Cow;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 
 /// Bytes waiting for the socket; more are not made ready.
-const OUTPUT_BYTES_MAX: usize = 1 << 20;
+const OUTPUT_BYTES_MAX: usize = 4 << 20;
 /// How long answers may take after the last send.
 const DRAIN: Duration = Duration::from_secs(30);
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
@@ -52,15 +52,15 @@ struct Sender<S> {
     first_unanswered: u64,
     answered_early: usize,
     number: u64,
-    output: BytesMut,
+    output: Outgoing,
     paused_until: Duration,
 }
 
 /// Runs a lane to the end of its window; `batch` makes the batch that is due at a time.
-pub(crate) async fn run<'a, S: Sending>(
+pub(crate) async fn run<S: Sending>(
     plan: Plan,
     counters: Arc<Counters>,
-    mut batch: impl FnMut(Duration) -> Result<Cow<'a, [u8]>, BenchError>,
+    mut batch: impl FnMut(Duration) -> Result<Bytes, BenchError>,
 ) -> Result<Sent, BenchError> {
     let mut connection = S::connect(&plan.lane.address).await?;
     let address = connection.address.clone();
@@ -82,7 +82,7 @@ pub(crate) async fn run<'a, S: Sending>(
         }
         let wake = sender.wake_at(ended);
         tokio::select! {
-            written = write_some(&mut writer, &mut sender.output), if !sender.output.is_empty() => {
+            written = sender.output.write_some(&mut writer), if !sender.output.is_empty() => {
                 written.map_err(|source| BenchError::Io {
                     operation: "write to",
                     address: address.clone(),
@@ -115,7 +115,7 @@ impl<S: Sending> Sender<S> {
             first_unanswered: 0,
             answered_early: 0,
             number: 0,
-            output: BytesMut::new(),
+            output: Outgoing::default(),
             paused_until: Duration::ZERO,
         }
     }
@@ -146,10 +146,10 @@ impl<S: Sending> Sender<S> {
     }
 
     /// Makes ready what is due and has room.
-    fn fill<'a>(
+    fn fill(
         &mut self,
         now: Duration,
-        batch: &mut impl FnMut(Duration) -> Result<Cow<'a, [u8]>, BenchError>,
+        batch: &mut impl FnMut(Duration) -> Result<Bytes, BenchError>,
     ) -> Result<(), BenchError> {
         while self.has_room() && now >= self.paused_until {
             let due = self.plan.schedule.due(self.number).unwrap_or(now);

@@ -1,7 +1,7 @@
 //! A socket and the frames that come out of it, for either protocol.
 
 use crate::BenchError;
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use std::marker::PhantomData;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -140,14 +140,4 @@ impl<F: Framing> FrameReader<'_, F> {
             Err(error) => Err(failed(error)),
         }
     }
-}
-
-/// Writes some of `output`.
-pub(crate) async fn write_some(
-    writer: &mut WriteHalf<'_>,
-    output: &mut BytesMut,
-) -> std::io::Result<()> {
-    let written = writer.write(output).await?;
-    output.advance(written);
-    Ok(())
 }

@@ -109,3 +109,80 @@ fn a_missing_topic_and_a_missing_cluster_are_told() {
         Some(2)
     );
 }
+
+/// A null server of its own process; killed when dropped.
+struct Null(std::process::Child, String);
+
+impl Null {
+    fn start() -> Self {
+        use std::io::BufRead;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq-bench"))
+            .args(["null", "--message-bytes", "100", "--batch", "10"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        std::io::BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("a line");
+        let address = line.trim().strip_prefix("ready broker=").expect("ready");
+        let address = address.to_owned();
+        Self(child, address)
+    }
+}
+
+impl Drop for Null {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_null_server_takes_and_gives_without_end() {
+    let cluster = Cluster::start();
+    let null = Null::start();
+    for (size, batch) in [(100, 1), (1024, 1000)] {
+        let line = format!(
+            "produce --shard {} --message-bytes {size} --batch {batch} --connections 2 --queues 2 \
+             --duration 300ms --warm-up 0s",
+            null.1
+        );
+        let produced = report(&cluster, &line);
+        assert!(number(&produced, "/throughput/messages") > 0.0);
+        if cfg!(target_os = "linux") {
+            assert_eq!(number(&produced, "/server/0/pid"), f64::from(null.0.id()));
+            assert!(number(&produced, "/generator_cpu_per_million") >= 0.0);
+        }
+    }
+    let line = format!(
+        "consume --shard {} --queues 2 --duration 300ms --connections 2",
+        null.1
+    );
+    let consumed = report(&cluster, &line);
+    assert!(number(&consumed, "/throughput/messages") > 0.0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_limit_is_measured() {
+    let cluster = Cluster::start();
+    let line = "limit --sizes 65536 --in-flight 1,2 --connections 2 --duration 50ms --warm-up 10ms \
+                --file-bytes 16777216 --buffer-bytes 4194304";
+    let limits = report(&cluster, line);
+    for cell in 0..2 {
+        let rate = number(&limits, &format!("/cells/{cell}/rounds_mb_per_second/0"));
+        // On a busy machine nothing may fall into so short a window.
+        assert!(rate >= 0.0, "{limits:#}");
+    }
+    assert!(number(&limits, "/durable_write/0/p50_us") > 0.0);
+    assert!(number(&limits, "/round_trip/0/p50_us") > 0.0);
+    assert!(number(&limits, "/loopback_mb_per_second/0") >= 0.0);
+    assert!(number(&limits, "/reads/0/rounds_mb_per_second/0") > 0.0);
+    assert_eq!(
+        limits["machine"]["kernel"].as_str().map(str::is_empty),
+        Some(false)
+    );
+}

@@ -4,9 +4,10 @@ use super::connection::{Connection, Frame, Frames};
 use crate::BenchError;
 use crate::args::Load;
 use crate::cluster::Lane;
+use crate::outgoing::Outgoing;
 use crate::protocol::{Answer, Sending};
 use crate::socket::Socket;
-use bytes::BytesMut;
+use bytes::Bytes;
 use ringmq_wire::codes::Kind;
 use ringmq_wire::native::{FRAME_PREFIX_BYTES, encode, encode_prefix, schema};
 
@@ -40,13 +41,13 @@ impl Sending for Native {
         }
     }
 
-    fn put(&self, number: u64, payload: &[u8], output: &mut BytesMut) {
+    fn put(&self, number: u64, payload: &Bytes, output: &mut Outgoing) {
         let header = &self.headers[number as usize % self.headers.len()];
         let kind = Kind::Produce.number();
         let prefix = encode_prefix(kind, 0, number, header, payload.len());
-        output.extend_from_slice(&prefix);
-        output.extend_from_slice(header);
-        output.extend_from_slice(payload);
+        output.put(&prefix);
+        output.put(header);
+        output.put_shared(payload);
     }
 
     fn answer(frame: &Frame) -> Result<Answer, String> {

@@ -4,9 +4,10 @@ use super::connection::{Frame, Frames};
 use crate::BenchError;
 use crate::args::{Acks, Load};
 use crate::cluster::Lane;
+use crate::outgoing::Outgoing;
 use crate::protocol::{Answer, Sending};
 use crate::socket::Socket;
-use bytes::BytesMut;
+use bytes::Bytes;
 use ringmq_wire::remoting::{Command, Serialization, request_code};
 use std::time::UNIX_EPOCH;
 
@@ -32,11 +33,11 @@ impl Sending for Remoting {
         }
     }
 
-    fn put(&self, number: u64, payload: &[u8], output: &mut BytesMut) {
+    fn put(&self, number: u64, payload: &Bytes, output: &mut Outgoing) {
         let mut request = self.requests[number as usize % self.requests.len()].clone();
         request.opaque = number as i32;
-        output.extend_from_slice(&request.encode_head(Serialization::Json, payload.len()));
-        output.extend_from_slice(payload);
+        output.put(&request.encode_head(Serialization::Json, payload.len()));
+        output.put_shared(payload);
     }
 
     fn answer(frame: &Frame) -> Result<Answer, String> {

@@ -1,0 +1,161 @@
+//! What `limit` found: for people and as JSON.
+
+use super::args::Arguments;
+use super::serving::Shape;
+use crate::histogram::{Latencies, Summary};
+use crate::machine::Machine;
+use crate::spread::Spread;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// One combination of the bare loop. Rates are in megabytes (10^6 bytes) a second.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Cell {
+    pub(crate) request_bytes: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) connections: usize,
+    pub(crate) rounds_mb_per_second: Vec<f64>,
+}
+
+/// Sequential direct reads.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct DiskRead {
+    pub(crate) block_bytes: usize,
+    pub(crate) depth: usize,
+    pub(crate) rounds_mb_per_second: Vec<f64>,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Limits {
+    machine: Machine,
+    buffer_bytes: u32,
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) reads: Vec<DiskRead>,
+    /// 4 KiB writes with O_DSYNC into written space, one after the other; a summary a round.
+    pub(crate) durable_write: Vec<Summary>,
+    /// 1 KiB there, 64 bytes back, over loopback; a summary a round.
+    pub(crate) round_trip: Vec<Summary>,
+    pub(crate) loopback_mb_per_second: Vec<f64>,
+}
+
+impl Limits {
+    pub(super) fn new(arguments: &Arguments, directory: &Path) -> Self {
+        Self {
+            machine: Machine::look(directory),
+            buffer_bytes: arguments.buffer_bytes,
+            cells: Vec::new(),
+            reads: Vec::new(),
+            durable_write: Vec::new(),
+            round_trip: Vec::new(),
+            loopback_mb_per_second: Vec::new(),
+        }
+    }
+
+    pub(super) fn add_loop(&mut self, shape: &Shape, rate: f64) {
+        let is_it = |cell: &&mut Cell| {
+            (cell.request_bytes, cell.in_flight) == (shape.bytes, shape.in_flight)
+        };
+        match self.cells.iter_mut().find(is_it) {
+            Some(cell) => cell.rounds_mb_per_second.push(rate),
+            None => self.cells.push(Cell {
+                request_bytes: shape.bytes,
+                in_flight: shape.in_flight,
+                connections: shape.connections,
+                rounds_mb_per_second: vec![rate],
+            }),
+        }
+    }
+
+    pub(super) fn add_read(&mut self, block: usize, depth: usize, rate: f64) {
+        let is_it = |read: &&mut DiskRead| (read.block_bytes, read.depth) == (block, depth);
+        match self.reads.iter_mut().find(is_it) {
+            Some(read) => read.rounds_mb_per_second.push(rate),
+            None => self.reads.push(DiskRead {
+                block_bytes: block,
+                depth,
+                rounds_mb_per_second: vec![rate],
+            }),
+        }
+    }
+
+    pub(super) fn add_durable(&mut self, times: Latencies) {
+        self.durable_write.extend(times.summary());
+    }
+
+    pub(super) fn add_round_trip(&mut self, times: Latencies) {
+        self.round_trip.extend(times.summary());
+    }
+
+    pub(super) fn add_loopback(&mut self, rate: f64) {
+        self.loopback_mb_per_second.push(rate);
+    }
+
+    /// The best median of the loop, with its request size and in flight.
+    pub(crate) fn best(&self) -> Option<(f64, &Cell)> {
+        let medians = self.cells.iter().filter_map(|cell| {
+            let rate = Spread::of(cell.rounds_mb_per_second.iter().copied())?.median;
+            Some((rate, cell))
+        });
+        medians.max_by(|a, b| a.0.total_cmp(&b.0))
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("{}\n", self.machine);
+        for cell in &self.cells {
+            line(
+                &mut text,
+                &format!(
+                    "bare loop, {} KiB × {} in flight × {} connections",
+                    cell.request_bytes >> 10,
+                    cell.in_flight,
+                    cell.connections
+                ),
+                &cell.rounds_mb_per_second,
+            );
+        }
+        if let Some((rate, cell)) = self.best() {
+            let (kib, in_flight) = (cell.request_bytes >> 10, cell.in_flight);
+            let _ = writeln!(
+                text,
+                "limit: {rate:.0} MB/s, with {kib} KiB × {in_flight} in flight"
+            );
+        }
+        for read in &self.reads {
+            let (kib, depth) = (read.block_bytes >> 10, read.depth);
+            let what = format!("sequential read, {kib} KiB × {depth} under way");
+            line(&mut text, &what, &read.rounds_mb_per_second);
+        }
+        line(
+            &mut text,
+            "loopback, one connection",
+            &self.loopback_mb_per_second,
+        );
+        times(&mut text, "durable write of 4 KiB", &self.durable_write);
+        times(&mut text, "loopback round trip", &self.round_trip);
+        text
+    }
+}
+
+fn line(text: &mut String, what: &str, rates: &[f64]) {
+    if let Some(rate) = Spread::of(rates.iter().copied()) {
+        let (median, min, max) = (rate.median, rate.min, rate.max);
+        let _ = writeln!(text, "{what:>52}: {median:>6.0} MB/s ({min:.0}–{max:.0})");
+    }
+}
+
+fn times(text: &mut String, what: &str, rounds: &[Summary]) {
+    let of = |figure: fn(&Summary) -> f64| {
+        Spread::of(rounds.iter().map(figure)).map_or(f64::NAN, |spread| spread.median)
+    };
+    if !rounds.is_empty() {
+        let _ = writeln!(
+            text,
+            "{what:>52}: p50 {:.1}  p99 {:.1}  p99.9 {:.1} µs",
+            of(|s| s.p50_us),
+            of(|s| s.p99_us),
+            of(|s| s.p99_9_us)
+        );
+    }
+}
