@@ -1,6 +1,7 @@
 //! RingMQ's broker: one executor a core, one shard a log, one port a shard.
 //!
-//! - [`process`]: the life of a broker process; [`doctor`], [`signals`], [`logging`], [`output`] serve it.
+//! - [`process`]: the life of a broker process; [`doctor`], [`signals`], [`logging`], [`output`], [`ports`]
+//!   serve it.
 //! - [`admin`]: the thread beside the data path, with HTTP, control task and registrations.
 //! - [`config`], [`cli`]: what an operator can set, from file, environment and flags.
 //! - [`node`]: what every shard knows of its node; the only way between shards and the control plane.
@@ -33,6 +34,7 @@ pub mod node;
 #[cfg(unix)]
 pub mod offline;
 pub mod output;
+pub mod ports;
 pub mod process;
 pub mod registration;
 #[cfg(target_os = "linux")]

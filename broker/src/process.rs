@@ -6,7 +6,7 @@
 //! ```
 //! Everything that can be refused is refused before the first executor starts.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringmq_storage_engine::data_dir::{
@@ -22,6 +22,7 @@ use crate::node::{
     NodeHandle, NodeIdentity, SHARD_MAILBOX_MAX, ShardCommand, ShardLink, ShardSeat, reply,
     shard_name,
 };
+use crate::ports::{self, PortError};
 use crate::runtime::{self, Condition, NodePlan, Running, ShardPlan, StartError, placement};
 use crate::shard::ShardSettings;
 use crate::signals::StopRequests;
@@ -40,16 +41,8 @@ pub enum ProcessError {
     Doctor(String),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    #[error(
-        "cannot listen on {address}: {cause}; set another port with {flag}, or 0 for any free one"
-    )]
-    Listen {
-        address: SocketAddr,
-        flag: &'static str,
-        cause: std::io::Error,
-    },
-    #[error("{0} shards do not fit above port {1}")]
-    Ports(usize, u16),
+    #[error(transparent)]
+    Ports(#[from] PortError),
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
@@ -76,10 +69,10 @@ pub fn start(config: Config, embedded_namesrv: bool) -> Result<Broker, ProcessEr
     check_machine(&config, checked)?;
     let directory = open_directory(&config)?;
     let shards = directory.shards() as usize;
-    let sockets = bind_shards(&config, shards)?;
+    let sockets = ports::bind_shards(&config, shards)?;
     let admin_wanted = SocketAddr::new(config.admin.listen, config.admin.port);
-    let http = bind(admin_wanted, "--admin-port")?;
-    let admin_address = local(&http, admin_wanted)?;
+    let http = ports::bind(admin_wanted, "--admin-port")?;
+    let admin_address = ports::local(&http, admin_wanted)?;
 
     let identity = identity(&config, &directory);
     let mut links = Vec::new();
@@ -87,7 +80,7 @@ pub fn start(config: Config, embedded_namesrv: bool) -> Result<Broker, ProcessEr
     let advertised = Advertised::new(&config);
     for (index, (listener, second)) in sockets.into_iter().enumerate() {
         let name = shard_name(index, &identity.node);
-        let bound = local(&listener, admin_wanted)?;
+        let bound = ports::local(&listener, admin_wanted)?;
         let (mailbox, commands) = flume::bounded(SHARD_MAILBOX_MAX);
         links.push(ShardLink {
             name: name.clone(),
@@ -221,40 +214,6 @@ fn host_name() -> String {
     } else {
         name
     }
-}
-
-/// The port of each shard, and the one two below it, which RocketMQ's clients may be set to use. On free ports there is
-/// no second one: what is two below belongs to somebody else.
-fn bind_shards(
-    config: &Config,
-    shards: usize,
-) -> Result<Vec<(TcpListener, Option<TcpListener>)>, ProcessError> {
-    let bind_port = |port, flag| bind(SocketAddr::new(config.node.listen, port), flag);
-    (0..shards)
-        .map(|shard| {
-            let port = doctor::shard_port(config, shard)
-                .ok_or(ProcessError::Ports(shards, config.node.base_port))?;
-            let second = doctor::second_port(config, shard);
-            let second = second.map(|port| bind_port(port, "--port (this is that port minus 2)"));
-            Ok((bind_port(port, "--port")?, second.transpose()?))
-        })
-        .collect()
-}
-
-fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ProcessError> {
-    runtime::listen(address).map_err(|cause| ProcessError::Listen {
-        address,
-        flag,
-        cause,
-    })
-}
-
-fn local(listener: &TcpListener, wanted: SocketAddr) -> Result<SocketAddr, ProcessError> {
-    listener.local_addr().map_err(|cause| ProcessError::Listen {
-        address: wanted,
-        flag: "--port",
-        cause,
-    })
 }
 
 fn identity(config: &Config, directory: &DataDir) -> NodeIdentity {

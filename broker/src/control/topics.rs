@@ -71,6 +71,21 @@ impl<A: Ambient> TopicMaker<A> {
         &self,
         wanted: TopicRecordT,
     ) -> Result<TopicCreateResponseT, ControlError> {
+        // A client that asks for the route in between must not be told of a part of the topic: it would stay with that
+        // until it asks again, up to 30 s later.
+        let held = Held::new(&self.node, &wanted.name);
+        let made = self.make(wanted).await;
+        drop(held);
+        let (topic, existed) = made?;
+        self.registered(&topic).await;
+        let mut response = TopicCreateResponseT::default();
+        response.topic = Some(Box::new(topic));
+        response.existed = existed;
+        Ok(response)
+    }
+
+    /// Makes the topic on all shards, or completes it; says whether it was there.
+    async fn make(&self, wanted: TopicRecordT) -> Result<(TopicRecordT, bool), ControlError> {
         let (topic, existed) = match self.known(&wanted.name) {
             Some(topic) => (topic, true),
             None => {
@@ -88,13 +103,10 @@ impl<A: Ambient> TopicMaker<A> {
             }
         };
         self.complete(&topic).await?;
-        let mut response = TopicCreateResponseT::default();
-        response.topic = Some(Box::new(topic));
-        response.existed = existed;
-        Ok(response)
+        Ok((topic, existed))
     }
 
-    /// Creates the missing shares of this node and waits until name servers know them all.
+    /// Creates the missing shares of this node.
     async fn complete(&self, topic: &TopicRecordT) -> Result<(), ControlError> {
         let placement = topic.placement.as_deref().unwrap_or_default();
         for (place, shard) in placement.iter().enumerate() {
@@ -109,11 +121,16 @@ impl<A: Ambient> TopicMaker<A> {
                 self.share(place, topic).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Waits until name servers know the shares of this node.
+    async fn registered(&self, topic: &TopicRecordT) {
+        let placement = topic.placement.as_deref().unwrap_or_default();
         for index in placement.iter().filter_map(|shard| self.index_of(shard)) {
             let version = self.node.shares(index, |table| table.version());
             self.watcher.confirmed(index, version).await;
         }
-        Ok(())
     }
 
     /// Asks the shard at `place` of the topic's placement to create its share.
@@ -280,6 +297,33 @@ impl<A: Ambient> TopicMaker<A> {
                 self.node
                     .shares(index, |table| table.find(&topic.name).is_none())
             })
+    }
+}
+
+/// Keeps the shares of a topic from being registered while it lives; then they are all at once.
+struct Held<'a> {
+    node: &'a NodeHandle,
+    name: String,
+}
+
+impl<'a> Held<'a> {
+    fn new(node: &'a NodeHandle, name: &str) -> Self {
+        for index in 0..node.shards().len() {
+            node.shares(index, |table| table.hold(name));
+        }
+        Self {
+            node,
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        for index in 0..self.node.shards().len() {
+            self.node.shares(index, |table| table.release(&self.name));
+        }
+        self.node.shares_changed();
     }
 }
 

@@ -5,7 +5,6 @@
 
 use super::DUE;
 use super::due::Latest;
-use super::park::batch_of;
 use crate::shard::Shard;
 use crate::shard::counters::count;
 use crate::state::record::GroupOffsets;
@@ -18,7 +17,7 @@ use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::store::{
     Append, AppendError, ReadBatches, ReadError, ReadLimits, Urgency,
 };
-use ringmq_wire::batch::{BatchView, Record, RecordView};
+use ringmq_wire::batch::{BatchBuilder, BatchOptions, BatchView, Record, RecordView};
 use ringmq_wire::remoting::properties::{self, name};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -334,7 +333,10 @@ fn target_of(record: &RecordView<'_>) -> Option<Target> {
         envelope: Some(envelope),
         body: record.body,
     };
-    let batch = batch_of(&copy).ok()?;
+    let mut builder = BatchBuilder::new();
+    // It was checked when it was sent, by the rules of then.
+    builder.push_at(0, &copy).ok()?;
+    let batch = builder.finish(&BatchOptions::default()).ok()?;
     Some(Target {
         topic,
         queue,

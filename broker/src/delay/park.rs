@@ -31,7 +31,9 @@ pub fn store<D: Disk, R: Runtime>(
     queue: u32,
     record: &Record<'_>,
 ) -> Result<Stored, Refusal> {
-    let batch = batch_of(record).map_err(refused)?;
+    let mut builder = BatchBuilder::new();
+    builder.push(record).map_err(refused)?;
+    let batch = builder.finish(&BatchOptions::default()).map_err(refused)?;
     let (handle, base_offset) = shard.with_state(|state| {
         let share = state.topic(topic).ok_or_else(|| topics::not_found(topic))?;
         let handle = share.handles.get(queue as usize).copied();
@@ -98,13 +100,6 @@ const PLAIN: Envelope<'static> = Envelope {
     born_host: None,
     properties: "",
 };
-
-/// The batch of one message.
-pub(super) fn batch_of(record: &Record<'_>) -> Result<Vec<u8>, BatchError> {
-    let mut builder = BatchBuilder::new();
-    builder.push(record)?;
-    builder.finish(&BatchOptions::default())
-}
 
 fn refused(error: BatchError) -> Refusal {
     let code = match error {

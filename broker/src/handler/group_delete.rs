@@ -1,9 +1,10 @@
-//! GroupDelete: forgets what a group committed at this shard. Refused while somebody is in it.
+//! GroupDelete: forgets what a group committed at this shard, and what RocketMQ's tools set for it. Refused while
+//! somebody is in it.
 
-use super::records::{append, settled};
+use super::records::{append_all, settled};
 use super::{Refusal, SessionInfo};
 use crate::shard::Shard;
-use crate::state::groups;
+use crate::state::{group_settings, groups};
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use ringmq_wire::codes::ErrorCode;
 use ringmq_wire::native::schema::{GroupDeleteRequestT, GroupDeleteResponseT};
@@ -39,15 +40,18 @@ pub async fn handle<D: Disk, R: Runtime>(
             ),
         ));
     }
+    shard.forget_group(&request.group);
     let now = shard.now();
-    let record = shard.with_leases(|deadlines| {
-        shard.with_state(|state| groups::delete(state, deadlines, &request.group, now))
+    let records = shard.with_leases(|deadlines| {
+        shard.with_state(|state| {
+            let offsets = groups::delete(state, deadlines, &request.group, now)?;
+            let settings = group_settings::remove(state, &request.group);
+            Ok::<_, Refusal>(offsets.into_iter().chain(settings).collect::<Vec<_>>())
+        })
     })?;
-    if let Some(record) = &record {
-        append(shard, record)?;
-    }
+    append_all(shard, &records)?;
     settled(shard).await?;
     let mut response = GroupDeleteResponseT::default();
-    response.existed = record.is_some();
+    response.existed = !records.is_empty();
     Ok(response)
 }

@@ -16,6 +16,7 @@ pub async fn handle<D: Disk, R: Runtime>(
 ) -> Result<GroupDescribeResponseT, Refusal> {
     groups::check_name(&request.group)?;
     let (version, members) = shard.node().members(&request.group).await?;
+    shard.flush_commits();
     let queues = shard.with_state(|state| {
         let group = state.group(&request.group)?;
         let queues = group.queues();

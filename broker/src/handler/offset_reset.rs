@@ -46,6 +46,12 @@ pub async fn handle<D: Disk, R: Runtime>(
         };
         append(shard, &ControlRecord::OffsetsReset(offsets))?;
     }
+    let directory = shard.directory();
+    if directory.clients().consumers(&request.group).is_some()
+        && shard.with_resets(|resets| resets.has_room(changed.len()))
+    {
+        shard.hold_to(&request.group, changed.iter().copied());
+    }
     settled(shard).await?;
     tracing::info!(
         group = request.group,

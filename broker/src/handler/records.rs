@@ -5,6 +5,7 @@ use crate::shard::Shard;
 use crate::state::offsets::QueueRange;
 use crate::state::{ControlRecord, QueuePlace, ShardState, Topic, topics};
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
+use ringmq_storage_engine::store::{Append, Urgency};
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use ringmq_wire::codes::ErrorCode;
 
@@ -18,6 +19,17 @@ pub(super) fn append<D: Disk, R: Runtime>(
 ) -> Result<Position, Refusal> {
     let appended = shard.store().append_control(&record.encode())?;
     Ok(appended.position)
+}
+
+/// Appends records that belong together: all of them, or none.
+pub(super) fn append_all<D: Disk, R: Runtime>(
+    shard: &Shard<D, R>,
+    records: &[ControlRecord],
+) -> Result<(), Refusal> {
+    let records: Vec<Vec<u8>> = records.iter().map(ControlRecord::encode).collect();
+    let appends: Vec<Append<'_>> = records.iter().map(|bytes| Append::Control(bytes)).collect();
+    shard.store().append_atomic(&appends, Urgency::Ordinary)?;
+    Ok(())
 }
 
 /// Waits until everything appended so far is durable. To be called right after looking at the state, without an

@@ -2,7 +2,8 @@
 //!
 //! Invariants: versions only grow; every present or removed name is listed under the version of its last change;
 //! [`ShareTable::changes`] from 0 is the whole table, in parts if it is large. Removed names are forgotten oldest
-//! first beyond a bound; who is further behind than that starts from 0 again.
+//! first beyond a bound; who is further behind than that starts from 0 again. A name that is held back is in the table
+//! and in no change: a topic that is being made on several shards is registered once all of them have it.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,8 @@ pub struct ShareTable {
     shares: BTreeMap<String, (u64, TopicRecordT)>,
     by_version: BTreeMap<u64, String>,
     removed: BTreeMap<String, u64>,
+    /// Names that are held back, with their share if there is one by now.
+    held: BTreeMap<String, Option<TopicRecordT>>,
     /// Changes after this version are complete, and so are those after 0.
     forgotten: u64,
 }
@@ -52,6 +55,7 @@ impl Default for ShareTable {
             shares: BTreeMap::new(),
             by_version: BTreeMap::new(),
             removed: BTreeMap::new(),
+            held: BTreeMap::new(),
             forgotten: 0,
         }
     }
@@ -75,11 +79,30 @@ impl ShareTable {
 
     /// The share of that name.
     pub fn find(&self, name: &str) -> Option<&TopicRecordT> {
-        self.shares.get(name).map(|(_, topic)| topic)
+        let held = || self.held.get(name)?.as_ref();
+        self.shares.get(name).map(|(_, topic)| topic).or_else(held)
+    }
+
+    /// A share of that name that comes from now on is held back, unless there is one already.
+    pub fn hold(&mut self, name: &str) {
+        if !self.shares.contains_key(name) {
+            self.held.entry(name.to_owned()).or_default();
+        }
+    }
+
+    /// Ends [`Self::hold`].
+    pub fn release(&mut self, name: &str) {
+        if let Some(topic) = self.held.remove(name).flatten() {
+            self.put(topic);
+        }
     }
 
     /// Adds or replaces a share.
     pub fn put(&mut self, topic: TopicRecordT) {
+        if let Some(held) = self.held.get_mut(&topic.name) {
+            *held = Some(topic);
+            return;
+        }
         let name = topic.name.clone();
         if let Some((at, old)) = self.shares.get(&name) {
             if *old == topic {
@@ -97,6 +120,9 @@ impl ShareTable {
 
     /// Removes a share.
     pub fn remove(&mut self, name: &str) {
+        if let Some(held) = self.held.get_mut(name) {
+            *held = None;
+        }
         let Some((at, _)) = self.shares.remove(name) else {
             return;
         };
@@ -270,6 +296,34 @@ mod tests {
         }
         assert!(!table.set_able(true), "no change");
         assert_eq!(table.changes(receiver.version, 10), None);
+    }
+
+    #[test]
+    fn what_is_held_back_is_known_here_and_told_when_it_is_released() {
+        let mut table = ShareTable::default();
+        table.loaded();
+        table.put(topic("there", 1));
+        let version = table.version();
+        table.hold("there");
+        table.hold("new");
+        table.hold("gone");
+        table.hold("never");
+        table.put(topic("there", 2));
+        assert_eq!(table.version(), version + 1, "it was there before");
+        let version = table.version();
+        table.put(topic("new", 1));
+        table.put(topic("gone", 1));
+        table.remove("gone");
+        assert_eq!(table.find("new").map(|topic| topic.version), Some(1));
+        assert_eq!(table.find("gone"), None);
+        assert_eq!(table.changes(version, 1000), None);
+        for name in ["there", "new", "gone", "never"] {
+            table.release(name);
+        }
+        let changes = table.changes(version, 1000).expect("one");
+        let names: Vec<_> = changes.shares.iter().map(|topic| &*topic.name).collect();
+        assert_eq!((names, changes.removed.len()), (vec!["new"], 0));
+        assert!(table.held.is_empty());
     }
 
     #[test]

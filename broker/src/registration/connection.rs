@@ -1,4 +1,4 @@
-//! A connection to a name server: one request at a time, every step with a deadline.
+//! A connection to a name server: requests in rounds, answered in order, every step with a deadline.
 
 use std::time::Duration;
 
@@ -26,12 +26,16 @@ pub enum ConnectionError {
     Frame(#[from] FrameError),
     #[error("the answer belongs to another request")]
     OutOfOrder,
-    /// The name server understood and refused; the connection lives.
-    #[error("{message}")]
-    Refused {
-        code: Option<ErrorCode>,
-        message: String,
-    },
+    /// It will not talk to us.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The name server understood a request and refused; the connection lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotTaken {
+    pub code: Option<ErrorCode>,
+    pub message: String,
 }
 
 impl ConnectionError {
@@ -52,6 +56,8 @@ impl ConnectionError {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    /// Requests to be sent together.
+    begun: Vec<u8>,
     received: Vec<u8>,
     correlation_id: u64,
 }
@@ -65,6 +71,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         let mut connection = Self {
             stream,
+            begun: Vec::new(),
             received: Vec::new(),
             correlation_id: 0,
         };
@@ -74,45 +81,69 @@ impl Connection {
         hello.version_max = native::VERSION;
         hello.client_id = client_id.to_owned();
         hello.software = Some(crate::SOFTWARE.to_owned());
-        connection
-            .request(Kind::Hello, |builder| hello.pack(builder))
-            .await?;
+        connection.begin(Kind::Hello, |builder| hello.pack(builder));
+        let answer = connection.exchange(1).await?.pop();
+        if let Some(Err(refused)) = answer {
+            return Err(ConnectionError::Refused(refused.message));
+        }
         Ok(connection)
     }
 
-    /// Sends a request and waits for its answer, of which only the refusal is of interest.
-    pub async fn request<T>(
+    /// Bytes of the requests that are begun and not sent.
+    pub fn begun_bytes(&self) -> usize {
+        self.begun.len()
+    }
+
+    /// Adds a request to the next [`Self::exchange`].
+    pub fn begin<T>(
         &mut self,
         kind: Kind,
         pack: impl FnOnce(&mut flatbuffers::FlatBufferBuilder<'static>) -> flatbuffers::WIPOffset<T>,
-    ) -> Result<(), ConnectionError> {
+    ) {
         self.correlation_id += 1;
         let frame = native::encode(kind, 0, self.correlation_id, 0, pack);
+        self.begun.extend_from_slice(&frame);
+    }
+
+    /// Sends the `count` requests that are begun and waits for their answers, of which only refusals are of interest.
+    pub async fn exchange(
+        &mut self,
+        count: usize,
+    ) -> Result<Vec<Result<(), NotTaken>>, ConnectionError> {
+        let frames = std::mem::take(&mut self.begun);
         timeout(STEP, async {
-            self.stream.write_all(&frame).await?;
-            self.answer().await
+            self.stream.write_all(&frames).await?;
+            let first = self.correlation_id + 1 - count as u64;
+            let mut answers = Vec::with_capacity(count);
+            for correlation_id in first..=self.correlation_id {
+                answers.push(self.answer(correlation_id).await?);
+            }
+            Ok(answers)
         })
         .await
         .map_err(|_| ConnectionError::Timeout)?
     }
 
-    async fn answer(&mut self) -> Result<(), ConnectionError> {
+    async fn answer(
+        &mut self,
+        correlation_id: u64,
+    ) -> Result<Result<(), NotTaken>, ConnectionError> {
         loop {
             match native::decode(&self.received)? {
                 Decoded::Ready(prefix) if self.received.len() >= prefix.frame_bytes => {
                     let frame: Vec<u8> = self.received.drain(..prefix.frame_bytes).collect();
-                    if prefix.correlation_id != self.correlation_id {
+                    if prefix.correlation_id != correlation_id {
                         return Err(ConnectionError::OutOfOrder);
                     }
                     if prefix.flags & flags::ERROR == 0 {
-                        return Ok(());
+                        return Ok(Ok(()));
                     }
                     let error =
                         native::header::<schema::ErrorResponse<'_>>(&frame[prefix.header_range()])?;
-                    return Err(ConnectionError::Refused {
+                    return Ok(Err(NotTaken {
                         code: ErrorCode::from_number(error.code()),
                         message: error.message().unwrap_or("refused").to_owned(),
-                    });
+                    }));
                 }
                 _ => {}
             }

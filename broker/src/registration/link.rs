@@ -8,13 +8,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::apache::{self, RemotingError};
-use super::connection::{Connection, ConnectionError};
+use super::connection::{Connection, ConnectionError, NotTaken};
 use super::plan::{Next, ShardPlan};
 use super::{HEARTBEAT_TIMEOUT_MS, LinkState};
 use crate::node::{NodeHandle, ShareChanges};
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Requests in one write, in bytes, but for the last of them.
+const ROUND_BYTES_MAX: usize = 8 << 20;
 
 /// What was logged last: each once per change of state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,64 +119,62 @@ impl Link {
 
     /// Tells everything there is to tell now; returns when to look again.
     async fn tell_all(&mut self, connection: &mut Connection) -> Result<u64, ConnectionError> {
-        let mut wake_ms = u64::MAX;
-        for shard in 0..self.plans.len() {
-            loop {
-                let now_ms = self.now_ms();
-                let plan = &self.plans[shard];
-                let next = self.node.shares(shard, |table| plan.next(now_ms, table));
-                let (version, answer) = match next {
-                    Next::WaitUntil(at_ms) => {
-                        wake_ms = wake_ms.min(at_ms);
-                        break;
-                    }
-                    Next::Heartbeat(version) => {
-                        let beat = self.heartbeat(shard, version);
-                        let answer = connection
-                            .request(Kind::ShardHeartbeat, |builder| beat.pack(builder))
-                            .await;
-                        (version, answer)
-                    }
-                    Next::Register(changes) => {
-                        let version = changes.version;
-                        let register = self.register(shard, changes);
-                        let answer = connection
-                            .request(Kind::ShardRegister, |builder| register.pack(builder))
-                            .await;
-                        (version, answer)
-                    }
-                };
-                self.take_answer(shard, version, answer)?;
+        loop {
+            let (told, wake_ms) = self.begin_round(connection);
+            if told.is_empty() {
+                return Ok(wake_ms);
+            }
+            let answers = connection.exchange(told.len()).await?;
+            for ((shard, version), answer) in told.into_iter().zip(answers) {
+                self.take_answer(shard, version, answer);
             }
         }
-        Ok(wake_ms)
     }
 
-    fn take_answer(
-        &mut self,
-        shard: usize,
-        version: u64,
-        answer: Result<(), ConnectionError>,
-    ) -> Result<(), ConnectionError> {
-        let now_ms = self.now_ms();
-        match answer {
-            Ok(()) => {
-                self.refusals[shard] = None;
-                self.plans[shard].accepted(now_ms, version);
+    /// What is next for each shard, in one write: the shares of a new topic arrive together. Returns the shards with
+    /// the versions that they told, and when to look again if there are none.
+    fn begin_round(&mut self, connection: &mut Connection) -> (Vec<(usize, u64)>, u64) {
+        let (mut told, mut wake_ms) = (Vec::new(), u64::MAX);
+        for (shard, plan) in self.plans.iter().enumerate() {
+            if connection.begun_bytes() >= ROUND_BYTES_MAX {
+                // The others have their turn in the next one.
+                break;
             }
-            Err(ConnectionError::Refused { code, message }) => {
-                if code != Some(ErrorCode::StaleRegistration)
-                    && self.refusals[shard].as_ref() != Some(&message)
-                {
-                    let name = &self.node.shards()[shard].name;
-                    tracing::error!(server = %self.server, shard = %name, %message, "name server refuses the shard");
-                    self.refusals[shard] = Some(message);
+            let now_ms = self.now_ms();
+            let next = self.node.shares(shard, |table| plan.next(now_ms, table));
+            match next {
+                Next::WaitUntil(at_ms) => wake_ms = wake_ms.min(at_ms),
+                Next::Heartbeat(version) => {
+                    let beat = self.heartbeat(shard, version);
+                    connection.begin(Kind::ShardHeartbeat, |builder| beat.pack(builder));
+                    told.push((shard, version));
                 }
-                self.plans[shard].refused(now_ms, code);
+                Next::Register(changes) => {
+                    let version = changes.version;
+                    let register = self.register(shard, changes);
+                    connection.begin(Kind::ShardRegister, |builder| register.pack(builder));
+                    told.push((shard, version));
+                }
             }
-            Err(error) => return Err(error),
         }
-        Ok(())
+        (told, wake_ms)
+    }
+
+    fn take_answer(&mut self, shard: usize, version: u64, answer: Result<(), NotTaken>) {
+        let now_ms = self.now_ms();
+        let Err(NotTaken { code, message }) = answer else {
+            self.refusals[shard] = None;
+            self.plans[shard].accepted(now_ms, version);
+            return;
+        };
+        if code != Some(ErrorCode::StaleRegistration)
+            && self.refusals[shard].as_ref() != Some(&message)
+        {
+            let name = &self.node.shards()[shard].name;
+            tracing::error!(server = %self.server, shard = %name, %message, "name server refuses the shard");
+            self.refusals[shard] = Some(message);
+        }
+        self.plans[shard].refused(now_ms, code);
     }
 
     /// Makes visible what the name server has confirmed.
@@ -210,14 +211,9 @@ impl Link {
             leave.shard.clone_from(&self.node.shards()[shard].name);
             (leave.directory_high, leave.directory_low) = self.directory();
             leave.epoch = self.node.identity().epoch;
-            match connection
-                .request(Kind::ShardUnregister, |builder| leave.pack(builder))
-                .await
-            {
-                // It does not know the shard: as good as gone.
-                Ok(()) | Err(ConnectionError::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            connection.begin(Kind::ShardUnregister, |builder| leave.pack(builder));
+            // One that does not know the shard: it is as good as gone.
+            let _ = connection.exchange(1).await?;
         }
         tracing::debug!(server = %self.server, "left name server");
         Ok(())

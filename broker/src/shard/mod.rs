@@ -8,7 +8,9 @@ pub mod commits;
 pub mod counters;
 pub mod fetch;
 pub mod held;
+pub mod resets;
 pub mod routes;
+pub mod sections;
 mod status;
 pub mod traffic;
 pub mod trim;
@@ -27,10 +29,13 @@ use callers::Callers;
 use commits::PendingCommits;
 use fetch::FetchRegistry;
 use held::HeldPulls;
+use resets::PendingResets;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
-use ringmq_storage_engine::store::Store;
+use ringmq_storage_engine::store::{AppendError, Store};
+use ringmq_wire::batch::{BatchError, BatchView};
+use sections::{Section, Sections};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,6 +80,8 @@ struct Inner<D: Disk, R: Runtime> {
     delay_bell: Rc<Bell>,
     leases: RefCell<Deadlines>,
     commits: RefCell<PendingCommits>,
+    resets: RefCell<PendingResets>,
+    sections: RefCell<Sections>,
     callers: Callers,
     /// The node's directory as last looked at, and its generation then.
     directory: RefCell<(u64, Arc<DirectorySnapshot>)>,
@@ -147,6 +154,8 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
                 delay_bell,
                 leases: RefCell::new(Deadlines::new(now)),
                 commits: RefCell::default(),
+                resets: RefCell::default(),
+                sections: RefCell::default(),
                 callers: Callers::default(),
                 directory: RefCell::default(),
                 received: Budget::new(limits.shard_bytes_max / 2),
@@ -210,22 +219,69 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
         use_it(&mut self.inner.commits.borrow_mut())
     }
 
-    /// Writes the commits that wait. To be called before somebody else changes or shows committed offsets.
+    /// Resets that RocketMQ's consumers have yet to hear of.
+    pub fn with_resets<T>(&self, use_it: impl FnOnce(&mut PendingResets) -> T) -> T {
+        use_it(&mut self.inner.resets.borrow_mut())
+    }
+
+    /// The group was moved to these offsets: what its RocketMQ consumers commit counts for nothing until their next
+    /// pull of the queue, which is told where to go on. Pulls that wait are told at once.
+    pub fn hold_to(&self, group: &str, offsets: impl Iterator<Item = (QueueHandle, QueueOffset)>) {
+        let offsets: Vec<_> = offsets.collect();
+        for (queue, offset) in &offsets {
+            self.with_commits(|commits| commits.forget(group, *queue));
+            self.with_resets(|resets| resets.put(group, *queue, *offset));
+        }
+        let queues: Vec<_> = offsets.into_iter().map(|(queue, _)| queue).collect();
+        self.inner.held.borrow_mut().wake(&queues);
+    }
+
+    /// The group is gone, and what its consumers were about to commit or to hear with it.
+    pub fn forget_group(&self, group: &str) {
+        self.with_commits(|commits| commits.forget_group(group));
+        self.with_resets(|resets| resets.forget_group(group));
+    }
+
+    /// Writes the commits that wait. To be called before somebody else changes or shows committed offsets. What the log
+    /// has no room for goes on waiting.
     pub fn flush_commits(&self) {
         let waiting = self.with_commits(PendingCommits::take);
-        for (group, offsets) in waiting {
+        for (group, mut offsets) in waiting {
+            // A queue may have gone since.
+            self.with_state(|state| offsets.retain(|(queue, _)| state.queue(*queue).is_some()));
             for offsets in offsets.chunks(COMMITS_OF_RECORD) {
-                let offsets = GroupOffsets {
-                    group: (&*group).into(),
-                    offsets: offsets.to_vec(),
-                };
-                let record = ControlRecord::OffsetsPut(vec![offsets]).encode();
-                // A log that takes no records says so in its health; the consumers go on from what was written.
-                if let Err(error) = self.inner.store.append_control(&record) {
-                    tracing::debug!(shard = self.name(), %group, "commits are lost: {error}");
-                }
+                self.write_commits(&group, offsets);
             }
         }
+    }
+
+    fn write_commits(&self, group: &str, offsets: &[(QueueHandle, QueueOffset)]) {
+        let record = ControlRecord::OffsetsPut(vec![GroupOffsets {
+            group: group.into(),
+            offsets: offsets.to_vec(),
+        }]);
+        match self.inner.store.append_control(&record.encode()) {
+            Ok(_) => {}
+            Err(AppendError::Busy | AppendError::NoSpace) => self.with_commits(|commits| {
+                for (queue, offset) in offsets {
+                    // As many as were taken out a moment ago.
+                    commits.put(group, *queue, *offset);
+                }
+            }),
+            // A log that is over says so in its health; the consumers go on from what was written.
+            Err(error) => {
+                tracing::debug!(shard = self.name(), %group, "commits are lost: {error}");
+            }
+        }
+    }
+
+    /// The records of a stored batch, decompressed once if they are compressed.
+    pub fn section<'a>(
+        &self,
+        position: Position,
+        batch: &BatchView<'a>,
+    ) -> Result<Section<'a>, BatchError> {
+        self.inner.sections.borrow_mut().of(position, batch)
     }
 
     /// The fetch sessions of this shard's connections.

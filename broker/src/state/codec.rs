@@ -7,8 +7,9 @@
 //!            read_queues u32 | write_queues u32 (0xFFFF_FFFF: all that are here) | sys_flag i32
 //!            attributes u32 | attributes x (name text | value text), names ascending
 //!            shards u32 | shards x text | handles (one for each queue that lives here, by local id)
-//! settings   flags u8 (1 consume, 2 from min, 4 broadcast, 8 orderly, 16 notify) | retry_queues i32 | retry_max i32
-//!            broker_id i64 | broker_when_slow i64 | sys_flag i32 | consume_timeout_minutes i32
+//! settings   flags u8 (1 consume, 2 from min, 4 broadcast, 8 orderly, 16 notify, 32 younger_from is there)
+//!            retry_queues i32 | retry_max i32 | broker_id i64 | broker_when_slow i64 | sys_flag i32
+//!            consume_timeout_minutes i32 | [younger_from u32]
 //!            forbidden u32 | forbidden x topic text, ascending | more u32 length + UTF-8
 //! ```
 
@@ -35,6 +36,7 @@ const FROM_MIN: u8 = 2;
 const BROADCAST: u8 = 4;
 const ORDERLY: u8 = 8;
 const NOTIFY: u8 = 16;
+const YOUNGER_FROM: u8 = 32;
 
 /// No number of its own.
 const ALL_QUEUES: u32 = u32::MAX;
@@ -220,6 +222,7 @@ pub(super) fn put_group_settings(out: &mut Vec<u8>, settings: &GroupSettings) {
         (settings.consume_broadcast, BROADCAST),
         (settings.consume_orderly, ORDERLY),
         (settings.notify_changes, NOTIFY),
+        (settings.younger_from.is_some(), YOUNGER_FROM),
     ];
     out.push(put_flags(&flags));
     put_u32(out, settings.retry_queues as u32);
@@ -228,6 +231,9 @@ pub(super) fn put_group_settings(out: &mut Vec<u8>, settings: &GroupSettings) {
     put_i64(out, settings.broker_when_slow);
     put_u32(out, settings.sys_flag as u32);
     put_u32(out, settings.consume_timeout_minutes as u32);
+    if let Some(handle) = settings.younger_from {
+        put_u32(out, handle.0);
+    }
     put_count(out, settings.forbidden.len());
     for topic in &settings.forbidden {
         put_text(out, topic);
@@ -237,7 +243,8 @@ pub(super) fn put_group_settings(out: &mut Vec<u8>, settings: &GroupSettings) {
 }
 
 pub(super) fn group_settings(reader: &mut Reader<'_>) -> Result<GroupSettings, DecodeError> {
-    let flags = flags(reader, CONSUME | FROM_MIN | BROADCAST | ORDERLY | NOTIFY)?;
+    let known = CONSUME | FROM_MIN | BROADCAST | ORDERLY | NOTIFY | YOUNGER_FROM;
+    let flags = flags(reader, known)?;
     Ok(GroupSettings {
         consume_enable: flags & CONSUME != 0,
         consume_from_min: flags & FROM_MIN != 0,
@@ -250,6 +257,10 @@ pub(super) fn group_settings(reader: &mut Reader<'_>) -> Result<GroupSettings, D
         broker_when_slow: reader.i64("broker_when_slow")?,
         sys_flag: reader.u32("sys_flag")? as i32,
         consume_timeout_minutes: reader.u32("consume_timeout_minutes")? as i32,
+        younger_from: match flags & YOUNGER_FROM {
+            0 => None,
+            _ => Some(QueueHandle(reader.u32("younger_from")?)),
+        },
         forbidden: forbidden(reader)?,
         more: more(reader)?,
     })

@@ -3,6 +3,7 @@
 use super::limits::{GROUP_FORBIDDEN_MAX, GROUP_MORE_BYTES_MAX};
 use super::record::ControlRecord;
 use super::{Refuse, ShardState, groups};
+use ringmq_storage_engine::position::QueueHandle;
 use ringmq_wire::codes::ErrorCode;
 
 /// RocketMQ's subscription group on one shard.
@@ -24,6 +25,9 @@ pub struct GroupSettings {
     pub broker_when_slow: i64,
     pub sys_flag: i32,
     pub consume_timeout_minutes: i32,
+    /// Queues from this one on were made after the group; `None`: not known. Handles only rise, so this stands for a
+    /// time of creation.
+    pub younger_from: Option<QueueHandle>,
     /// Topics that the group may not read, by rising name.
     pub forbidden: Vec<Box<str>>,
     /// JSON object of fields that tools set and nothing here acts on; empty: none.
@@ -44,6 +48,7 @@ impl Default for GroupSettings {
             broker_when_slow: 1,
             sys_flag: 0,
             consume_timeout_minutes: 15,
+            younger_from: None,
             forbidden: Vec::new(),
             more: "".into(),
         }
@@ -51,6 +56,11 @@ impl Default for GroupSettings {
 }
 
 impl GroupSettings {
+    /// Whether the queue was made after the group.
+    pub fn is_younger(&self, queue: QueueHandle) -> bool {
+        self.younger_from.is_some_and(|first| queue >= first)
+    }
+
     /// Whether the group may not read this topic.
     pub fn is_forbidden(&self, topic: &str) -> bool {
         self.forbidden
@@ -68,11 +78,12 @@ impl GroupSettings {
     }
 }
 
-/// Makes or changes the settings of a group. `None`: they are so already.
+/// Makes or changes the settings of a group. `None`: they are so already. When the group was made is not for the
+/// caller to say.
 pub fn put(
     state: &ShardState,
     group: &str,
-    settings: GroupSettings,
+    mut settings: GroupSettings,
 ) -> Result<Option<ControlRecord>, Refuse> {
     groups::check_name(group)?;
     if settings.forbidden.len() > GROUP_FORBIDDEN_MAX {
@@ -87,7 +98,12 @@ pub fn put(
             format!("further settings of a group have at most {GROUP_MORE_BYTES_MAX} bytes"),
         ));
     }
-    match state.group_settings(group) {
+    let old = state.group_settings(group);
+    settings.younger_from = match old {
+        Some(old) => old.younger_from,
+        None => Some(QueueHandle(state.meta().next_handle)),
+    };
+    match old {
         Some(old) if *old == settings => return Ok(None),
         Some(_) => {}
         None => room(state)?,

@@ -3,11 +3,16 @@
 use bytes::Bytes;
 use ringmq_wire::batch::{BatchError, BatchHeader, BatchView, Properties, RecordView};
 
+/// What the bodies of a batch that RocketMQ producers compressed may become, all together.
+const PLAIN_BYTES_MAX: usize = 64 << 20;
+
 /// A batch, taken apart.
 #[derive(Debug)]
 pub(crate) struct DecodedBatch {
     pub(crate) header: BatchHeader,
     pub(crate) messages: Vec<Decoded>,
+    /// What the messages take in memory.
+    pub(crate) bytes: usize,
 }
 
 /// One message; shares the memory of its batch.
@@ -52,10 +57,21 @@ pub(crate) fn batch(bytes: &Bytes) -> Result<DecodedBatch, BatchError> {
     let header = *view.header();
     let section = view.records_section(bytes)?;
     let mut messages = Vec::with_capacity(header.record_count as usize);
+    let mut plain_bytes = 0;
     for record in view.records(&section) {
-        messages.push(decode(&section, &header, &record?));
+        let record = record?;
+        let mut message = decode(&section, &header, &record);
+        if let Some(body) = plain_body(&record, message.offset, PLAIN_BYTES_MAX - plain_bytes) {
+            plain_bytes += body.len();
+            message.body = body;
+        }
+        messages.push(message);
     }
-    Ok(DecodedBatch { header, messages })
+    Ok(DecodedBatch {
+        header,
+        messages,
+        bytes: bytes.len().max(section.len()) + plain_bytes,
+    })
 }
 
 fn decode(section: &Bytes, header: &BatchHeader, record: &RecordView<'_>) -> Decoded {
@@ -69,6 +85,21 @@ fn decode(section: &Bytes, header: &BatchHeader, record: &RecordView<'_>) -> Dec
             tag: slice(record.tag),
             properties: properties(&record.properties, slice),
         },
+    }
+}
+
+/// The body of a RocketMQ producer that compressed it. One that cannot be undone is delivered as it was sent: the
+/// batch is whole, and its other messages must not wait for this one.
+fn plain_body(record: &RecordView<'_>, offset: u64, bytes_max: usize) -> Option<Bytes> {
+    let envelope = record
+        .envelope
+        .filter(|envelope| envelope.is_compressed())?;
+    match envelope.plain_body(record.body, bytes_max) {
+        Ok(plain) => Some(plain.into()),
+        Err(error) => {
+            tracing::warn!(offset, %error, "a body stays as its RocketMQ producer sent it");
+            None
+        }
     }
 }
 

@@ -391,7 +391,7 @@ fn chunk(
     bytes: &Bytes,
 ) -> Result<Chunk, String> {
     let batch = decode::batch(bytes).map_err(|error| error.to_string())?;
-    let header = batch.header;
+    let (header, batch_bytes) = (batch.header, batch.bytes);
     let (_, from, _) = state.fetch_place();
     let tags = &shared.settings.tags;
     // The broker filters by the hash of the tag; other tags may share it.
@@ -408,10 +408,9 @@ fn chunk(
             store_time_ms: header.store_time_ms,
             decoded,
         });
-    let uncompressed = header.records_bytes as usize;
     Ok(Chunk {
         messages: messages.collect(),
-        bytes: uncompressed.max(bytes.len()),
+        bytes: batch_bytes,
         end: header.next_offset(),
     })
 }

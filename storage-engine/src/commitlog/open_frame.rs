@@ -124,10 +124,16 @@ impl<B: DiskBuffer> OpenFrame<B> {
         &self.buffer[range]
     }
 
-    /// Copies a batch and places it. It must fit and be whole.
-    pub fn push_batch(&mut self, batch: &[u8], span: QueueSpan, store_time_ms: i64) -> Placed {
-        let placed = self.push(RecordKind::Batch, batch.len(), store_time_ms, |payload| {
-            payload.copy_from_slice(batch);
+    /// Copies a batch, which is its pieces one behind the other, and places it. It must fit and be whole.
+    pub fn push_batch(&mut self, pieces: &[&[u8]], span: QueueSpan, store_time_ms: i64) -> Placed {
+        let bytes = pieces.iter().map(|piece| piece.len()).sum();
+        let placed = self.push(RecordKind::Batch, bytes, store_time_ms, |payload| {
+            let mut rest = &mut *payload;
+            for piece in pieces {
+                let (place, behind) = rest.split_at_mut(piece.len());
+                place.copy_from_slice(piece);
+                rest = behind;
+            }
             ringmq_wire::batch::place(payload, span.queue.0, span.base.0, store_time_ms);
         });
         match self.spans.last_mut() {
@@ -266,8 +272,8 @@ mod tests {
             base: QueueOffset(base),
             next: QueueOffset(base + 1),
         };
-        let first = frame.push_batch(&bytes, span(3, 7), 100);
-        frame.push_batch(&bytes, span(3, 8), 100);
+        let first = frame.push_batch(&[&bytes[..90], &[], &bytes[90..]], span(3, 7), 100);
+        frame.push_batch(&[&bytes], span(3, 8), 100);
         let control = frame.push_timed(RecordKind::Control, b"ctl", 101);
         assert_eq!(first.position, Position(8192 + 128));
         assert_eq!(frame.bytes(control.payload.clone()), b"ctl");

@@ -11,7 +11,7 @@ use crate::index::bundle::SealedAt;
 use crate::position::{QueueHandle, QueueOffset};
 use crate::runtime::Runtime;
 use crate::state_machine::{RecordRef, StateMachine};
-use ringmq_wire::batch::BatchView;
+use ringmq_wire::batch::{BatchHeader, BatchView};
 
 impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     /// The time that the next record gets.
@@ -23,13 +23,14 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         &self,
         queue: QueueHandle,
         base_offset: QueueOffset,
-        batch: &[u8],
+        pieces: &[&[u8]],
     ) -> Result<Appended, AppendError> {
         self.check_batches_appendable()?;
         let store_time_ms = self.store_time_ms();
         let mut tail = self.tail.borrow_mut();
-        self.reserve(&mut tail, record_bytes(batch.len()), Writer::Ordinary)?;
-        let appended = self.push_batch(&mut tail, queue, base_offset, batch, store_time_ms);
+        let batch_bytes = pieces.iter().map(|piece| piece.len()).sum();
+        self.reserve(&mut tail, record_bytes(batch_bytes), Writer::Ordinary)?;
+        let appended = self.push_batch(&mut tail, queue, base_offset, pieces, store_time_ms);
         self.appended(&mut tail, store_time_ms);
         Ok(appended)
     }
@@ -73,7 +74,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
                     queue,
                     base_offset,
                     batch,
-                } => self.push_batch(&mut tail, queue, base_offset, batch, store_time_ms),
+                } => self.push_batch(&mut tail, queue, base_offset, &[batch], store_time_ms),
                 Append::Control(record) => {
                     self.push_timed(&mut tail, RecordKind::Control, record, store_time_ms)
                 }
@@ -108,16 +109,17 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         Ok(appended)
     }
 
-    /// Puts a batch into the open frame, which has room for it, and applies it.
+    /// Puts a batch, whose first piece holds its header, into the open frame, which has room for it, and applies it.
     fn push_batch(
         &self,
         tail: &mut LogTail<D::Buf>,
         queue: QueueHandle,
         base_offset: QueueOffset,
-        batch: &[u8],
+        pieces: &[&[u8]],
         store_time_ms: i64,
     ) -> Appended {
-        let sent = BatchView::parse_unverified(batch).expect("the caller checked the batch");
+        let front = pieces.first().expect("a batch is not empty");
+        let sent = BatchHeader::parse(front).expect("the caller checked the batch");
         let expected = self.state.borrow().next_offset(queue);
         assert_eq!(
             expected,
@@ -127,10 +129,11 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         let span = QueueSpan {
             queue,
             base: base_offset,
-            next: QueueOffset(base_offset.0 + u64::from(sent.header().last_offset_delta) + 1),
+            next: QueueOffset(base_offset.0 + u64::from(sent.last_offset_delta) + 1),
         };
-        let placed = tail.open_mut().push_batch(batch, span, store_time_ms);
-        tail.pushed(batch.len(), Some(span));
+        let placed = tail.open_mut().push_batch(pieces, span, store_time_ms);
+        let batch_bytes = placed.payload.len();
+        tail.pushed(batch_bytes, Some(span));
         let bytes = tail.open_frame().bytes(placed.payload.clone());
         let view = BatchView::parse_unverified(bytes).expect("placing keeps a batch whole");
         self.catalog
@@ -144,7 +147,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         let mut metrics = self.metrics.borrow_mut();
         metrics.batches_appended += 1;
         metrics.messages_appended += u64::from(header.record_count);
-        metrics.bytes_appended += batch.len() as u64;
+        metrics.bytes_appended += batch_bytes as u64;
         Appended {
             position: placed.position,
             end: placed.end,

@@ -94,7 +94,18 @@ impl<D: Disk, R: Runtime, S: StateMachine> Store<D, R, S> {
         base_offset: QueueOffset,
         batch: &[u8],
     ) -> Result<Appended, AppendError> {
-        self.inner.append_batch(queue, base_offset, batch)
+        self.append_pieces(queue, base_offset, &[batch])
+    }
+
+    /// As [`Self::append_batch`], for a batch that is these pieces one behind the other; the first holds its whole header.
+    /// Each is copied once, to where it is written from.
+    pub fn append_pieces(
+        &self,
+        queue: QueueHandle,
+        base_offset: QueueOffset,
+        pieces: &[&[u8]],
+    ) -> Result<Appended, AppendError> {
+        self.inner.append_batch(queue, base_offset, pieces)
     }
 
     /// Appends a change of the state.

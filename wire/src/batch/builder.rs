@@ -61,19 +61,20 @@ impl BatchBuilder {
         BATCH_HEADER_BYTES + 4 * self.len() + 8 * self.key_hashes.len() + self.records.len()
     }
 
-    /// Adds a record behind the last one.
+    /// Adds a record behind the last one. On an error nothing was added.
     pub fn push(&mut self, record: &Record<'_>) -> Result<(), BatchError> {
         let delta = if self.is_empty() {
             0
         } else {
             self.last_offset_delta + 1
         };
+        check_carryable(record)?;
         self.push_at(delta, record)
     }
 
-    /// Adds a record with a gap before it: for brokers that filtered records out. On an error nothing was added.
+    /// Adds a record with a gap before it: for brokers that filtered records out, which were checked when they were
+    /// sent, by the rules of then. On an error nothing was added.
     pub fn push_at(&mut self, offset_delta: u32, record: &Record<'_>) -> Result<(), BatchError> {
-        check_carryable(record)?;
         if !self.is_empty() && offset_delta <= self.last_offset_delta {
             return Err(BatchError::Record {
                 record: self.len(),
@@ -92,11 +93,12 @@ impl BatchBuilder {
         } else {
             self.born_time_ms
         };
-        self.encode(offset_delta, born_base, record);
+        self.scratch.clear();
+        put_record_head(&mut self.scratch, offset_delta, born_base, record);
+        let record_bytes = self.scratch.len() + record.body.len();
         let unique_key = record.envelope.and_then(|envelope| envelope.unique_key());
         let keys = record.keys.len() + usize::from(unique_key.is_some());
-        let added = self.scratch.len() + 10 + 4 + 8 * keys;
-        let bytes = self.encoded_bytes() + added;
+        let bytes = self.encoded_bytes() + added_bytes(record_bytes, keys);
         if bytes > BATCH_BYTES_MAX || self.key_hashes.len() + keys > BATCH_KEYS_MAX {
             return Err(BatchError::TooLarge {
                 bytes,
@@ -107,7 +109,9 @@ impl BatchBuilder {
         self.born_time_ms = born_base;
         self.sparse |= offset_delta != index;
         self.last_offset_delta = offset_delta;
-        varint::put_bytes(&mut self.records, &self.scratch);
+        varint::put(&mut self.records, record_bytes as u64);
+        self.records.extend_from_slice(&self.scratch);
+        self.records.extend_from_slice(record.body);
         self.tags_codes.push(tags_code(record.tag));
         let keys = record.keys.iter().copied().chain(unique_key);
         self.key_hashes
@@ -139,30 +143,17 @@ impl BatchBuilder {
         };
         let section = compressed.as_deref().unwrap_or(&self.records);
 
+        let front = Front {
+            compression,
+            flags,
+            last_offset_delta: self.last_offset_delta,
+            records_bytes: self.records.len(),
+            born_time_ms: self.born_time_ms,
+            tags_codes: &self.tags_codes,
+            key_hashes: &self.key_hashes,
+        };
         let mut out = Vec::with_capacity(self.encoded_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&[1, compression as u8]);
-        out.extend_from_slice(&flags.to_le_bytes());
-        out.extend_from_slice(&[0; 28]); // placement and checksum
-        out.extend_from_slice(&(self.tags_codes.len() as u32).to_le_bytes());
-        out.extend_from_slice(&self.last_offset_delta.to_le_bytes());
-        out.extend_from_slice(&(self.records.len() as u32).to_le_bytes());
-        out.extend_from_slice(&self.born_time_ms.to_le_bytes());
-        out.extend_from_slice(&options.producer_id.to_le_bytes());
-        out.extend_from_slice(&options.producer_epoch.to_le_bytes());
-        out.extend_from_slice(&options.base_sequence.to_le_bytes());
-        out.extend_from_slice(&(self.key_hashes.len() as u32).to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        debug_assert_eq!(out.len(), BATCH_HEADER_BYTES);
-        if tagged {
-            self.tags_codes
-                .iter()
-                .for_each(|code| out.extend_from_slice(&code.to_le_bytes()));
-        }
-        for (index, hash) in &self.key_hashes {
-            out.extend_from_slice(&index.to_le_bytes());
-            out.extend_from_slice(&hash.to_le_bytes());
-        }
+        front.put(&mut out, options);
         out.extend_from_slice(section);
         let batch_bytes = out.len() as u32;
         out[0..4].copy_from_slice(&batch_bytes.to_le_bytes());
@@ -179,46 +170,96 @@ impl BatchBuilder {
         self.sparse = false;
         self.last_offset_delta = 0;
     }
+}
 
-    /// Encodes one record, without its length, into `scratch`.
-    fn encode(&mut self, offset_delta: u32, born_base_ms: i64, record: &Record<'_>) {
-        let out = &mut self.scratch;
-        out.clear();
-        out.push(u8::from(record.envelope.is_some()));
-        varint::put(out, u64::from(offset_delta));
-        varint::put(
-            out,
-            varint::zigzag(record.born_time_ms.wrapping_sub(born_base_ms)),
-        );
-        let keys_bytes = record.keys.iter().map(|k| k.len()).sum::<usize>()
-            + record.keys.len().saturating_sub(1);
-        varint::put(out, keys_bytes as u64);
-        for (index, key) in record.keys.iter().enumerate() {
-            if index > 0 {
-                out.push(b' ');
+/// What comes before the records of a batch.
+pub(super) struct Front<'a> {
+    pub compression: Compression,
+    pub flags: u16,
+    pub last_offset_delta: u32,
+    /// Uncompressed.
+    pub records_bytes: usize,
+    pub born_time_ms: i64,
+    pub tags_codes: &'a [u32],
+    pub key_hashes: &'a [(u32, u32)],
+}
+
+impl Front<'_> {
+    /// Appends it; the size of the batch and its checksum are left to be filled in.
+    pub(super) fn put(&self, out: &mut Vec<u8>, options: &BatchOptions) {
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&[1, self.compression as u8]);
+        out.extend_from_slice(&self.flags.to_le_bytes());
+        out.extend_from_slice(&[0; 28]); // placement and checksum
+        out.extend_from_slice(&(self.tags_codes.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.last_offset_delta.to_le_bytes());
+        out.extend_from_slice(&(self.records_bytes as u32).to_le_bytes());
+        out.extend_from_slice(&self.born_time_ms.to_le_bytes());
+        out.extend_from_slice(&options.producer_id.to_le_bytes());
+        out.extend_from_slice(&options.producer_epoch.to_le_bytes());
+        out.extend_from_slice(&options.base_sequence.to_le_bytes());
+        out.extend_from_slice(&(self.key_hashes.len() as u32).to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        debug_assert_eq!(out.len() - start, BATCH_HEADER_BYTES);
+        if self.flags & FLAG_TAGS != 0 {
+            for code in self.tags_codes {
+                out.extend_from_slice(&code.to_le_bytes());
             }
-            out.extend_from_slice(key.as_bytes());
         }
-        varint::put_bytes(out, record.tag.as_bytes());
-        let mut pairs = Vec::new();
-        for (name, value) in record.properties {
-            varint::put_bytes(&mut pairs, name.as_bytes());
-            varint::put_bytes(&mut pairs, value.as_bytes());
+        for (index, hash) in self.key_hashes {
+            out.extend_from_slice(&index.to_le_bytes());
+            out.extend_from_slice(&hash.to_le_bytes());
         }
-        varint::put_bytes(out, &pairs);
-        if let Some(envelope) = &record.envelope {
-            let mut encoded = Vec::new();
-            envelope.encode(&mut encoded);
-            varint::put_bytes(out, &encoded);
+    }
+}
+
+/// What a record adds to a batch at most.
+pub(super) fn added_bytes(record_bytes: usize, keys: usize) -> usize {
+    record_bytes + varint::BYTES_MAX + 4 + 8 * keys
+}
+
+/// Appends a record without its length and its body.
+pub(super) fn put_record_head(
+    out: &mut Vec<u8>,
+    offset_delta: u32,
+    born_base_ms: i64,
+    record: &Record<'_>,
+) {
+    out.push(u8::from(record.envelope.is_some()));
+    varint::put(out, u64::from(offset_delta));
+    varint::put(
+        out,
+        varint::zigzag(record.born_time_ms.wrapping_sub(born_base_ms)),
+    );
+    let keys_bytes =
+        record.keys.iter().map(|k| k.len()).sum::<usize>() + record.keys.len().saturating_sub(1);
+    varint::put(out, keys_bytes as u64);
+    for (index, key) in record.keys.iter().enumerate() {
+        if index > 0 {
+            out.push(b' ');
         }
-        out.extend_from_slice(record.body);
+        out.extend_from_slice(key.as_bytes());
+    }
+    varint::put_bytes(out, record.tag.as_bytes());
+    let mut pairs = Vec::new();
+    for (name, value) in record.properties {
+        varint::put_bytes(&mut pairs, name.as_bytes());
+        varint::put_bytes(&mut pairs, value.as_bytes());
+    }
+    varint::put_bytes(out, &pairs);
+    if let Some(envelope) = &record.envelope {
+        let mut encoded = Vec::new();
+        envelope.encode(&mut encoded);
+        varint::put_bytes(out, &encoded);
     }
 }
 
 /// Refuses what a RocketMQ client could not be given: see `docs/formats.md`.
-fn check_carryable(record: &Record<'_>) -> Result<(), BatchError> {
+pub(super) fn check_carryable(record: &Record<'_>) -> Result<(), BatchError> {
     let refuse = |what| Err(BatchError::NotCarryable(what));
     let separators = |text: &str| text.contains(['\u{1}', '\u{2}']);
+    // As RocketMQ writes them: name, U+0001, value, U+0002.
     let mut bytes = 0;
     for key in record.keys {
         if key.is_empty() || key.contains(' ') || separators(key) {
@@ -226,10 +267,15 @@ fn check_carryable(record: &Record<'_>) -> Result<(), BatchError> {
         }
         bytes += key.len() + 1;
     }
+    if !record.keys.is_empty() {
+        bytes += "KEYS".len() + 1;
+    }
     if separators(record.tag) || record.tag.contains("||") {
         return refuse("the tag holds U+0001, U+0002 or ||");
     }
-    bytes += record.tag.len();
+    if !record.tag.is_empty() {
+        bytes += "TAGS".len() + record.tag.len() + 2;
+    }
     for (name, value) in record.properties {
         if name.is_empty() || value.is_empty() {
             return refuse("a property has an empty name or value");
@@ -239,8 +285,11 @@ fn check_carryable(record: &Record<'_>) -> Result<(), BatchError> {
         }
         bytes += name.len() + value.len() + 2;
     }
-    if bytes > PROPERTIES_BYTES_MAX {
-        return refuse("keys, tag and properties are over 32,767 bytes");
+    let text = record
+        .envelope
+        .map_or(0, |envelope| envelope.properties.len());
+    if bytes.max(text) > PROPERTIES_BYTES_MAX {
+        return refuse("keys, tag and properties are over 32,767 bytes as RocketMQ writes them");
     }
     Ok(())
 }

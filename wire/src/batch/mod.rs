@@ -23,9 +23,11 @@
 //! [v len, envelope] | body: what is left
 //! ```
 
+pub(crate) mod body;
 mod builder;
 mod envelope;
 mod header;
+mod pieces;
 mod records;
 mod varint;
 
@@ -34,6 +36,7 @@ pub use envelope::Envelope;
 pub use header::{
     BATCH_HEADER_BYTES, BatchHeader, BatchView, Compression, FLAG_SPARSE, FLAG_TAGS, place, restamp,
 };
+pub use pieces::BatchPieces;
 pub use records::{Properties, RecordView, Records};
 
 /// Why bytes are not a batch.

@@ -1,5 +1,8 @@
 //! LEB128 varints and zigzag, as in Protocol Buffers.
 
+/// Longest varint.
+pub(super) const BYTES_MAX: usize = 10;
+
 /// Appends `value`.
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -12,7 +15,7 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
 /// Takes a varint of at most ten bytes off the front.
 pub(super) fn take(input: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
-    for index in 0..10 {
+    for index in 0..BYTES_MAX {
         let byte = *input.get(index)?;
         let bits = u64::from(byte & 0x7f);
         if index == 9 && bits > 1 {

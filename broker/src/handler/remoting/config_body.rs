@@ -102,8 +102,8 @@ pub(super) fn group_settings(config: GroupConfig) -> GroupSettings {
         broker_when_slow: config.which_broker_when_consume_slowly,
         sys_flag: config.sys_flag,
         consume_timeout_minutes: config.consume_timeout_minute,
-        forbidden: Vec::new(),
         more: more.into(),
+        ..GroupSettings::default()
     }
 }
 

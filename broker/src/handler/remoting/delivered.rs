@@ -62,6 +62,12 @@ impl Place<'_> {
             message.properties = &made_up;
             message.body_crc = body_crc(record.body);
         }
+        let cut;
+        if message.properties.len() > PROPERTIES_BYTES_MAX {
+            // It was refused by no one when it was stored. Without an answer its consumers would stand still for good.
+            cut = within_limit(message.properties);
+            message.properties = &cut;
+        }
         message.encode(out)
     }
 
@@ -85,9 +91,60 @@ fn native_properties(record: &RecordView<'_>, id: MessageId) -> String {
     if properties::get(&text, name::UNIQUE_KEY).is_none() {
         properties::append(&mut text, name::UNIQUE_KEY, &id.to_string());
     }
-    if text.len() > PROPERTIES_BYTES_MAX {
+    if text.len() > PROPERTIES_BYTES_MAX && plain_bytes <= PROPERTIES_BYTES_MAX {
         // No room for what the producer did not write.
         text.truncate(plain_bytes);
     }
     text
+}
+
+/// What counts before a user's own properties.
+const FIRST: [&str; 3] = [name::UNIQUE_KEY, name::KEYS, name::TAGS];
+/// How many properties are left out, there being no room for them in a message of RocketMQ's.
+const LEFT_OUT: &str = "RINGMQ_LEFT_OUT";
+
+/// As many of the properties as a message takes, in their order.
+fn within_limit(text: &str) -> String {
+    let room = PROPERTIES_BYTES_MAX - LEFT_OUT.len() - "65535".len() - 2;
+    let (mut kept, mut left_out) = (String::new(), 0);
+    let is_first = |name: &str| FIRST.contains(&name);
+    let first = properties::pairs(text).filter(|(name, _)| is_first(name));
+    let others = properties::pairs(text).filter(|(name, _)| !is_first(name));
+    for (name, value) in first.chain(others) {
+        if kept.len() + name.len() + value.len() + 2 <= room {
+            properties::append(&mut kept, name, value);
+        } else {
+            left_out += 1;
+        }
+    }
+    properties::append(&mut kept, LEFT_OUT, &left_out.to_string());
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_counted() {
+        let long = "x".repeat(20_000);
+        let pairs = [("a", &*long), ("b", &*long), ("c", "d"), (name::KEYS, "k")];
+        let text = within_limit(&properties::encode(pairs.into_iter()));
+        assert!(text.len() <= PROPERTIES_BYTES_MAX);
+        let kept: Vec<_> = properties::pairs(&text).collect();
+        let expected = [
+            (name::KEYS, "k"),
+            ("a", &*long),
+            ("c", "d"),
+            (LEFT_OUT, "1"),
+        ];
+        assert_eq!(kept, expected);
+        // Not even the keys fit.
+        let keys = "k".repeat(40_000);
+        let text = within_limit(&properties::encode([(name::KEYS, &*keys)].into_iter()));
+        assert_eq!(
+            properties::pairs(&text).collect::<Vec<_>>(),
+            [(LEFT_OUT, "1")]
+        );
+    }
 }

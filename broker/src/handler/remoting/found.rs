@@ -62,7 +62,8 @@ impl<'a, D: Disk, R: Runtime> Finding<'a, D, R> {
             return Ok(false);
         };
         let view = BatchView::parse_unverified(&found.batch.bytes).map_err(|e| unreadable(&e))?;
-        let section = view.section().map_err(|e| unreadable(&e))?;
+        let section = self.shard.section(found.batch.position, &view);
+        let section = section.map_err(|e| unreadable(&e))?;
         let Some(record) = view.records(&section).nth(found.record_index as usize) else {
             return Ok(false);
         };

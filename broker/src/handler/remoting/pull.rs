@@ -27,6 +27,8 @@ use std::time::Duration;
 const MESSAGES_MAX: usize = 32;
 /// Bytes of one answer, unless its first message is larger.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// How long an answer may wait for room.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
 /// Reads for one answer while nothing matches.
 const READS_MAX: usize = 4;
 
@@ -42,7 +44,8 @@ pub async fn handle<D: Disk, R: Runtime>(
     let mut slot = Some(slot);
     let filter = want.check(shard).await?;
     let handle = want.queue(shard)?;
-    if let Some(offset) = want.commit {
+    let is_reset = shard.with_resets(|resets| resets.holds(&want.group, handle));
+    if let Some(offset) = want.commit.filter(|_| !is_reset) {
         // Only bookkeeping: what is wrong with it must not keep the messages back.
         let _ = update_offset::later(shard, &want.group, handle, offset);
     }
@@ -50,6 +53,10 @@ pub async fn handle<D: Disk, R: Runtime>(
     let mut offset = want.offset;
     loop {
         let range = shard.with_state(|state| range(shard, state, handle));
+        let reset = shard.with_resets(|resets| resets.take(&want.group, handle));
+        if let Some(next) = reset.filter(|next| u64::try_from(offset) != Ok(next.0)) {
+            return Ok(Some(Pulled::empty(Status::Reset, next, range)));
+        }
         if let Some(status) = outside(offset, range) {
             let moved = QueueOffset(u64::try_from(offset).unwrap_or(0)) != want.first();
             let status = if moved && status == Status::AtEnd {
@@ -67,7 +74,7 @@ pub async fn handle<D: Disk, R: Runtime>(
             }
             continue;
         }
-        let mut permit = unsent.acquire(ANSWER_BYTES_MAX).await;
+        let mut permit = room(shard, unsent).await?;
         let from = QueueOffset(offset as u64);
         let read = match gather(shard, caller, &want, &filter, handle, from).await {
             Ok(read) => read,
@@ -90,6 +97,25 @@ pub async fn handle<D: Disk, R: Runtime>(
         // It was held already: what does not match does not end that.
         offset = read.next.0 as i64;
     }
+}
+
+/// Waits for room for an answer, as long as RocketMQ lets a pull wait for its turn.
+async fn room<D: Disk, R: Runtime>(
+    shard: &Shard<D, R>,
+    unsent: &Budget,
+) -> Result<Permit, Refused> {
+    let granted = async { Some(unsent.acquire(ANSWER_BYTES_MAX).await) };
+    let late = async {
+        shard.runtime().sleep(ROOM_WAIT).await;
+        None
+    };
+    or(granted, late).await.ok_or_else(|| {
+        let remark = format!(
+            "{} has too many answers that clients do not take",
+            shard.name()
+        );
+        Refused::new(response_code::SYSTEM_BUSY, remark)
+    })
 }
 
 /// Where the offset stands if nothing can be read there.
@@ -178,7 +204,13 @@ async fn gather<D: Disk, R: Runtime>(
         };
         for batch in &read.batches {
             let full = gathered
-                .take(batch, place, filter, want.messages_max.min(MESSAGES_MAX))
+                .take(
+                    shard,
+                    batch,
+                    place,
+                    filter,
+                    want.messages_max.min(MESSAGES_MAX),
+                )
                 .map_err(|cause| Failure::Refused(damaged(batch.position, &cause)))?;
             if full {
                 return Ok(gathered);
@@ -198,8 +230,9 @@ fn damaged(position: Position, cause: &str) -> Refused {
 
 impl Gathered {
     /// Takes what matches; true: the answer is full.
-    fn take<D: Disk>(
+    fn take<D: Disk, R: Runtime>(
         &mut self,
+        shard: &Shard<D, R>,
         batch: &StoredBatch<D>,
         place: Place<'_>,
         filter: &Filter,
@@ -211,7 +244,7 @@ impl Gathered {
             self.next = QueueOffset(batch.header.next_offset());
             return Ok(false);
         }
-        let section = view.section().map_err(text)?;
+        let section = shard.section(batch.position, &view).map_err(text)?;
         let records = view.records(&section).zip(view.tags_codes());
         for (index, (record, code)) in (0u64..).zip(records) {
             let record = record.map_err(text)?;

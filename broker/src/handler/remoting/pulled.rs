@@ -18,6 +18,8 @@ pub enum Status {
     /// The next message gets this offset.
     AtEnd,
     TooLarge,
+    /// An operator moved the group.
+    Reset,
 }
 
 impl Status {
@@ -26,7 +28,7 @@ impl Status {
             Self::Found => response_code::SUCCESS,
             Self::NoneMatched => response_code::PULL_RETRY_IMMEDIATELY,
             Self::Empty(true) | Self::AtEnd => response_code::PULL_NOT_FOUND,
-            Self::Empty(false) | Self::TooSmall | Self::TooLarge => {
+            Self::Empty(false) | Self::TooSmall | Self::TooLarge | Self::Reset => {
                 response_code::PULL_OFFSET_MOVED
             }
         }
@@ -40,6 +42,7 @@ impl Status {
             Self::TooSmall => "OFFSET_TOO_SMALL",
             Self::AtEnd => "OFFSET_OVERFLOW_ONE",
             Self::TooLarge => "OFFSET_OVERFLOW_BADLY",
+            Self::Reset => "OFFSET_RESET",
         }
     }
 
@@ -52,7 +55,7 @@ impl Status {
     pub fn next(self, offset: i64, range: QueueRange) -> QueueOffset {
         let asked = QueueOffset(u64::try_from(offset).unwrap_or(0));
         match self {
-            Self::Found | Self::NoneMatched | Self::AtEnd => asked,
+            Self::Found | Self::NoneMatched | Self::AtEnd | Self::Reset => asked,
             Self::Empty(_) => QueueOffset(0),
             Self::TooSmall => range.min,
             Self::TooLarge => range.visible,

@@ -237,17 +237,22 @@ fn store<D: Disk, R: Runtime>(
     message: &Incoming<'_>,
     target: Target,
 ) -> Result<Begun, Refused> {
-    let (batch, messages) = (message.batch()?, message.len());
-    let base_offset = target.base_offset;
-    let appended = match shard
-        .store()
-        .append_batch(target.handle, base_offset, &batch)
-    {
+    let (base_offset, messages) = (target.base_offset, message.len());
+    let (appended, bytes) = message.batch(|pieces| {
+        let appended = shard
+            .store()
+            .append_pieces(target.handle, base_offset, pieces);
+        (
+            appended,
+            pieces.iter().map(|piece| piece.len() as u64).sum(),
+        )
+    })?;
+    let appended = match appended {
         Ok(appended) => appended,
         Err(error @ AppendError::Busy) => return Ok(Begun::Busy(error)),
         Err(error) => return Err(error.into()),
     };
-    shard.count_stored(target.handle, u64::from(messages), batch.len() as u64);
+    shard.count_stored(target.handle, u64::from(messages), bytes);
     Ok(Begun::Stored(Sent {
         queue_id: target.queue_id,
         offset: base_offset,

@@ -8,7 +8,7 @@ use super::{Answer, Caller, Refused};
 use crate::state::system::RETRY_PREFIX;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::{Position, QueueOffset};
-use ringmq_wire::batch::{BatchBuilder, BatchError, BatchOptions, Envelope, Record};
+use ringmq_wire::batch::{BatchError, BatchOptions, BatchPieces, Envelope, Record};
 use ringmq_wire::limits::{BATCH_RECORDS_MAX, PROPERTIES_BYTES_MAX};
 use ringmq_wire::remoting::batch::InnerMessages;
 use ringmq_wire::remoting::fields::SendFields;
@@ -143,41 +143,29 @@ impl<'a> Incoming<'a> {
         self.messages.len() as u32
     }
 
-    /// All of them as one batch.
-    pub fn batch(&self) -> Result<Vec<u8>, Refused> {
-        let mut builder = BatchBuilder::new();
-        for message in &self.messages {
-            self.with_record(message, |record| builder.push(record))
-                .map_err(|error| illegal(&error))?;
+    /// All of them as one batch, in pieces: bodies stay where they were received.
+    pub fn batch<T>(&self, use_it: impl FnOnce(&[&[u8]]) -> T) -> Result<T, Refused> {
+        let parts: Vec<Parts<'_>> = self.messages.iter().map(Parts::of).collect();
+        let mut pieces = BatchPieces::new();
+        for (message, parts) in self.messages.iter().zip(&parts) {
+            let record = self.record(message, parts);
+            pieces.push(&record).map_err(|error| illegal(&error))?;
         }
-        builder
-            .finish(&BatchOptions::default())
-            .map_err(|error| illegal(&error))
+        Ok(use_it(&pieces.finish(&BatchOptions::default())))
     }
 
     /// The only message, as a record.
     pub fn single<T>(&self, use_it: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
         let message = self.messages.first().filter(|_| !self.is_batch)?;
-        Some(self.with_record(message, use_it))
+        Some(use_it(&self.record(message, &Parts::of(message))))
     }
 
-    fn with_record<T>(&self, message: &Message<'_>, use_it: impl FnOnce(&Record<'_>) -> T) -> T {
-        let text = message.properties.as_str();
-        let (mut keys, mut tag, mut pairs) = ("", "", Vec::new());
-        for (name, value) in properties::pairs(text) {
-            match name {
-                name::KEYS => keys = value,
-                name::TAGS => tag = value,
-                _ if is_users(name) => pairs.push((name, value)),
-                _ => {}
-            }
-        }
-        let keys: Vec<&str> = keys.split(' ').filter(|key| !key.is_empty()).collect();
-        use_it(&Record {
+    fn record<'m>(&'m self, message: &'m Message<'_>, parts: &'m Parts<'_>) -> Record<'m> {
+        Record {
             born_time_ms: self.born_time_ms,
-            keys: &keys,
-            tag,
-            properties: &pairs,
+            keys: &parts.keys,
+            tag: parts.tag,
+            properties: &parts.properties,
             envelope: Some(Envelope {
                 flag: message.flag,
                 sys_flag: self.sys_flag,
@@ -185,10 +173,37 @@ impl<'a> Incoming<'a> {
                 body_crc: body_crc(message.body),
                 prepared_position: 0,
                 born_host: Some(self.born_host),
-                properties: text,
+                properties: &message.properties,
             }),
             body: message.body,
-        })
+        }
+    }
+}
+
+/// What native consumers get of a message's properties.
+struct Parts<'a> {
+    keys: Vec<&'a str>,
+    tag: &'a str,
+    properties: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(message: &'a Message<'_>) -> Self {
+        let (mut keys, mut tag, mut own) = ("", "", Vec::new());
+        for (name, value) in properties::pairs(&message.properties) {
+            match name {
+                name::KEYS => keys = value,
+                name::TAGS => tag = value,
+                _ if is_users(name) => own.push((name, value)),
+                _ => {}
+            }
+        }
+        let keys = keys.split(' ').filter(|key| !key.is_empty());
+        Self {
+            keys: keys.collect(),
+            tag,
+            properties: own,
+        }
     }
 }
 

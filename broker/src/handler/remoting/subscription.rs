@@ -1,14 +1,13 @@
 //! What a pull asks for, and whether its group may have it.
 
-use super::Refused;
+use super::{Refused, groups};
 use crate::handler::automatic::ensure_group;
 use crate::shard::Shard;
 use crate::state::system::RETRY_PREFIX;
-use crate::state::{GroupSettings, topics};
+use crate::state::topics;
 use ringmq_storage_engine::position::{QueueHandle, QueueOffset};
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use ringmq_wire::batch::tags_code;
-use ringmq_wire::remoting::body::heartbeat::MessageModel;
 use ringmq_wire::remoting::fields::{PullFields, pull_flag};
 use ringmq_wire::remoting::{FieldError, Header, response_code};
 use std::time::Duration;
@@ -93,19 +92,21 @@ impl Want {
 
     /// Refuses what the group may not read; otherwise what it reads of it.
     pub async fn check<D: Disk, R: Runtime>(&self, shard: &Shard<D, R>) -> Result<Filter, Refused> {
-        let known = shard.with_state(|state| state.group_settings(&self.group).cloned());
-        let settings = match known {
-            Some(settings) => settings,
-            None => ensure_group(shard, &self.group).await?,
+        groups::refuse_native(shard, &self.group)?;
+        let known =
+            shard.with_state(|state| Some(state.group_settings(&self.group)?.consume_enable));
+        let may_consume = match known {
+            Some(may_consume) => may_consume,
+            None => ensure_group(shard, &self.group).await?.consume_enable,
         };
-        if !settings.consume_enable {
+        if !may_consume {
             let remark = format!("subscription group no permission, {}", self.group);
             return Err(forbidden(2, remark));
         }
         self.queue(shard)?;
         match &self.filter {
             Some((kind, text)) => of_expression(kind, text),
-            None => self.of_heartbeat(shard, &settings),
+            None => self.of_heartbeat(shard),
         }
     }
 
@@ -131,37 +132,13 @@ impl Want {
         })
     }
 
-    fn of_heartbeat<D: Disk, R: Runtime>(
-        &self,
-        shard: &Shard<D, R>,
-        settings: &GroupSettings,
-    ) -> Result<Filter, Refused> {
-        let directory = shard.node().directory();
-        let group = directory.clients().consumers(&self.group).ok_or_else(|| {
-            let remark = format!("the consumer's group info not exist: {}", self.group);
-            Refused::new(response_code::SUBSCRIPTION_NOT_EXIST, remark)
-        })?;
-        let is_broadcast = group.settings.message_model == MessageModel::Broadcasting;
-        if is_broadcast && !settings.consume_broadcast {
-            let remark = format!("group {} may not consume by broadcast", self.group);
-            return Err(forbidden(4, remark));
-        }
-        if settings.is_forbidden(&self.topic) {
-            let remark = format!("group {} is kept from topic {}", self.group, self.topic);
-            return Err(forbidden(5, remark));
-        }
-        let subscription = group.subscriptions.get(&*self.topic).ok_or_else(|| {
-            let remark = format!("the consumer's subscription not exist: {}", self.topic);
-            Refused::new(response_code::SUBSCRIPTION_NOT_EXIST, remark)
-        })?;
-        if subscription.version < self.sub_version {
-            let remark = "the consumer's subscription not latest";
-            return Err(Refused::new(response_code::SUBSCRIPTION_NOT_LATEST, remark));
-        }
+    /// As the group's members subscribed to the topic.
+    fn of_heartbeat<D: Disk, R: Runtime>(&self, shard: &Shard<D, R>) -> Result<Filter, Refused> {
+        let known = groups::subscription(shard, &self.group, &self.topic, self.sub_version)?;
         if self.topic.starts_with(RETRY_PREFIX) {
             return Ok(Filter::All);
         }
-        of_expression(&subscription.expression_type, &subscription.expression)
+        of_expression(&known.expression_type, &known.expression)
     }
 }
 

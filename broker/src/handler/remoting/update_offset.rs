@@ -3,9 +3,11 @@
 //! RocketMQ's clients commit without a lease, and backwards too: that is logged. One-way commits are gathered for up
 //! to a second, so that consumers that commit with each pull do not write with each pull.
 
+use super::groups::refuse_native;
 use super::{Answer, Caller, Refused, Request, queues};
 use crate::handler::records::{append, range, settled};
 use crate::shard::Shard;
+use crate::shard::commits::{self, PendingCommits};
 use crate::state::offsets::{RemotingCommit, remoting_commit};
 use crate::state::record::GroupOffsets;
 use crate::state::{ControlRecord, topics};
@@ -30,6 +32,7 @@ pub async fn handle<D: Disk, R: Runtime>(
     };
     let queue_id: i32 = command.required("queueId").map_err(missing)?;
     let offset: i64 = command.required("commitOffset").map_err(missing)?;
+    refuse_native(shard, &group)?;
     if shard.with_state(|state| state.group_settings(&group).is_none()) {
         return Err(Refused::new(
             response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
@@ -48,6 +51,10 @@ pub async fn handle<D: Disk, R: Runtime>(
             ),
         )
     })?;
+    if shard.with_resets(|resets| resets.holds(&group, handle)) {
+        // An operator moved the group, and this consumer has yet to hear of it.
+        return Ok(Answer::ok());
+    }
     if command.is_oneway() {
         later(shard, &group, handle, offset)?;
     } else {
@@ -83,23 +90,34 @@ pub(super) fn later<D: Disk, R: Runtime>(
     handle: QueueHandle,
     offset: i64,
 ) -> Result<(), Refused> {
-    let decided = decide(shard, group, handle, offset)?;
-    let first = shard.with_commits(|commits| match decided {
-        Some(offset) => commits.put(group, handle, offset),
-        // What is stored already is where the group is now, whatever was about to be stored.
-        None => {
-            commits.forget(group, handle);
-            false
+    match decide(shard, group, handle, offset)? {
+        Some(offset) => {
+            if !shard.with_commits(|commits| commits.put(group, handle, offset)) {
+                let remark = "too many commits wait for the log";
+                return Err(Refused::new(response_code::SYSTEM_BUSY, remark));
+            }
+            see_to_writing(shard);
         }
-    });
-    if first {
-        let flushing = shard.clone();
-        shard.runtime().spawn(async move {
-            flushing.runtime().sleep(crate::shard::commits::DELAY).await;
-            flushing.flush_commits();
-        });
+        // What is stored already is where the group is now, whatever was about to be stored.
+        None => shard.with_commits(|commits| commits.forget(group, handle)),
     }
     Ok(())
+}
+
+fn see_to_writing<D: Disk, R: Runtime>(shard: &Shard<D, R>) {
+    if !shard.with_commits(PendingCommits::wants_writer) {
+        return;
+    }
+    let writing = shard.clone();
+    shard.runtime().spawn(async move {
+        loop {
+            writing.runtime().sleep(commits::DELAY).await;
+            writing.flush_commits();
+            if writing.with_commits(PendingCommits::is_written) || writing.is_stopping() {
+                return;
+            }
+        }
+    });
 }
 
 fn decide<D: Disk, R: Runtime>(

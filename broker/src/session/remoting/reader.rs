@@ -97,8 +97,9 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
     /// waits with it.
     async fn begin(&self, prefix: &FramePrefix, mut permits: RequestPermits) -> bool {
         let mut again = Again::default();
-        for attempt in 1..=ATTEMPTS {
-            again.last = attempt == ATTEMPTS;
+        for attempt in 1.. {
+            // What it needs is made at most once, so the last attempt but that one ends with an answer.
+            again.last = attempt >= ATTEMPTS;
             let begun = {
                 let session = self.session.borrow();
                 let (header, body) = (session.header(prefix), session.body(prefix));

@@ -101,11 +101,12 @@ fn records() -> Vec<(&'static str, ControlRecord, &'static str)> {
                 settings: Box::new(GroupSettings {
                     forbidden: vec!["t".into()],
                     more: "{}".into(),
+                    younger_from: Some(QueueHandle(3)),
                     ..GroupSettings::default()
                 }),
             },
-            "010a00000100671701000000100000000000000000000000010000000000000000000000\
-             0f00000001000000010074020000007b7d",
+            "010a00000100673701000000100000000000000000000000010000000000000000000000\
+             0f0000000300000001000000010074020000007b7d",
         ),
         (
             "GroupSettingsRemove",

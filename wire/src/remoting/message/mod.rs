@@ -32,7 +32,7 @@ pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
 /// Bits of a message's `sys_flag`.
 pub mod sys_flag {
     /// The producer compressed the body.
-    pub const COMPRESSED: i32 = 1;
+    pub const COMPRESSED: i32 = crate::batch::body::COMPRESSED;
     pub const MULTI_TAGS: i32 = 2;
     /// Both bits of the transaction state.
     pub const TRANSACTION: i32 = 0xC;
@@ -44,7 +44,7 @@ pub mod sys_flag {
     /// The store host is an IPv6 address.
     pub const STORE_HOST_V6: i32 = 0x20;
     /// The three bits of the kind of compression: 0 zlib of old clients, 1 LZ4 frame, 2 Zstandard, 3 zlib.
-    pub const COMPRESSION: i32 = 0x700;
+    pub const COMPRESSION: i32 = crate::batch::body::KIND;
 }
 
 /// An address and a port. RocketMQ writes ports with 32 bits.

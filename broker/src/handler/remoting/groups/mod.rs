@@ -17,7 +17,7 @@ pub mod running_info;
 pub mod subscription;
 pub mod unregister;
 
-pub use subscription::refuse_native;
+pub use subscription::{refuse_native, subscription};
 
 use super::Refused;
 use crate::directory::clients::Member;

@@ -1,7 +1,7 @@
 //! `INVOKE_BROKER_TO_RESET_OFFSET` (222): sets a group back or forth in a topic's queues on this shard, by time.
 //!
-//! The offsets are committed here, so a group without members starts from them; members that are there are told to go
-//! on from them (220), or they would commit over them.
+//! The offsets are committed here, so a group without members starts from them. Members that are there are told to go
+//! on from them (220); until they pull again, what they commit counts for nothing, and that pull is told once more.
 
 use super::{on_one_shard, refuse_native};
 use crate::handler::records::{append, range, settled};
@@ -149,6 +149,10 @@ fn commit<D: Disk, R: Runtime>(
         offsets::room(state, changed.iter().filter(is_new).count())?;
         Ok::<_, Refused>(changed)
     })?;
+    if !shard.with_resets(|resets| resets.has_room(found.len())) {
+        let remark = "too many resets wait for consumers that have yet to hear of them";
+        return Err(Refused::new(response_code::SYSTEM_BUSY, remark));
+    }
     if !changed.is_empty() {
         append(
             shard,
@@ -158,6 +162,7 @@ fn commit<D: Disk, R: Runtime>(
             }),
         )?;
     }
+    shard.hold_to(group, found.iter().map(|(place, at)| (place.handle, *at)));
     let told = found.iter().map(|(place, offset)| {
         let queue = MessageQueue {
             broker_name: shard.name().to_owned(),

@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// The subscription of the group's last heartbeats to the topic. `version` is the pull's: the client may have
 /// changed its mind since it was heard of, which is no error of its own and is tried again after a second.
 ///
+/// That the group has no native members is the caller's to check ([`refuse_native`]).
+///
 /// Errors: 24 if the group or its subscription is not known, 25 if what is known is older, 16 if the group consumes
 /// in broadcast mode and may not, or may not read this topic.
 pub fn subscription<D: Disk, R: Runtime>(
@@ -18,7 +20,6 @@ pub fn subscription<D: Disk, R: Runtime>(
     topic: &str,
     version: i64,
 ) -> Result<Arc<Subscription>, Refused> {
-    refuse_native(shard, group)?;
     let directory = shard.directory();
     let Some(consumers) = directory.clients().consumers(group) else {
         let remark = format!("the consumer's group info not exist: {group}");

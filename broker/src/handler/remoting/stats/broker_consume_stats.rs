@@ -14,6 +14,7 @@ pub async fn handle<D: Disk, R: Runtime>(
     request: &Request,
 ) -> Result<Answer, Refused> {
     let ordered: bool = request.command.required("isOrder")?;
+    shard.flush_commits();
     let groups: Vec<String> = shard.with_state(|state| {
         // Tools ask for ordered groups and for the others in turn.
         let is_asked = |group: &str| {

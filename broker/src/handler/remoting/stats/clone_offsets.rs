@@ -19,6 +19,7 @@ pub async fn handle<D: Disk, R: Runtime>(
     let topic: Option<String> = request.command.optional("topic")?;
     let topic = topic.filter(|name| !name.is_empty());
     groups::check_name(&to)?;
+    shard.flush_commits();
     let copied: Vec<(QueueHandle, QueueOffset)> = shard.with_state(|state| {
         let queues = state
             .group(&from)

@@ -16,6 +16,7 @@ pub async fn handle<D: Disk, R: Runtime>(
 ) -> Result<Answer, Refused> {
     let group: String = request.command.required("group")?;
     let topic: String = request.command.required("topic")?;
+    shard.flush_commits();
     let places = consume_stats::places(shard, &group, std::slice::from_ref(&topic));
     settled(shard).await?;
     let now = shard.store().store_time_ms();

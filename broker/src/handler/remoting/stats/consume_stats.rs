@@ -28,6 +28,7 @@ pub async fn handle<D: Disk, R: Runtime>(
     let mut topics: Vec<String> = topic.into_iter().filter(|name| !name.is_empty()).collect();
     let listed = more.iter().flat_map(|names| names.split(';'));
     topics.extend(listed.filter(|name| !name.is_empty()).map(str::to_owned));
+    shard.flush_commits();
     let places = places(shard, &group, &topics);
     settled(shard).await?;
     Ok(Answer::ok().body(stats(shard, &group, &places).await.into_bytes()))
