@@ -28,6 +28,8 @@ pub struct ShardMetrics {
 pub struct SessionMetrics {
     /// Requests answered or refused, by kind.
     pub requests: Vec<(Kind, u64)>,
+    /// Requests of RocketMQ clients, by request code and code of the answer; -1: nobody serves that code.
+    pub remoting: Vec<((i32, i32), u64)>,
     /// Refusals, by code.
     pub refusals: Vec<(ErrorCode, u64)>,
     pub produced_messages: u64,

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use ringmq_wire::batch::{
-    BATCH_HEADER_BYTES, BatchBuilder, BatchError, BatchHeader, BatchOptions, BatchView,
-    Compression, Envelope, FLAG_SPARSE, FLAG_TAGS, Record, place, tags_code,
+    BATCH_HEADER_BYTES, BatchBuilder, BatchError, BatchHeader, BatchOptions, BatchPieces,
+    BatchView, Compression, Envelope, FLAG_SPARSE, FLAG_TAGS, Record, place, tags_code,
 };
+use ringmq_wire::limits::PROPERTIES_BYTES_MAX;
 use std::net::{IpAddr, Ipv4Addr};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -121,7 +122,41 @@ fn decode(bytes: &[u8]) -> Result<Vec<Message>, BatchError> {
         .collect()
 }
 
+/// The batch of [`BatchPieces`], put together.
+fn in_pieces(messages: &[Message], options: &BatchOptions) -> Vec<u8> {
+    let keys = messages.iter().map(|message| message.keys.iter());
+    let keys: Vec<Vec<&str>> = keys
+        .map(|keys| keys.map(String::as_str).collect())
+        .collect();
+    let pairs = messages.iter().map(|message| message.properties.iter());
+    let pairs: Vec<Vec<(&str, &str)>> = pairs
+        .map(|pairs| pairs.map(|(n, v)| (n.as_str(), v.as_str())).collect())
+        .collect();
+    let mut pieces = BatchPieces::new();
+    for ((message, keys), properties) in messages.iter().zip(&keys).zip(&pairs) {
+        let record = Record {
+            born_time_ms: message.born_time_ms,
+            keys,
+            tag: &message.tag,
+            properties,
+            envelope: message.envelope.then_some(ENVELOPE),
+            body: &message.body,
+        };
+        pieces.push(&record).expect("within the limits");
+    }
+    let pieces = pieces.finish(options);
+    assert!(pieces[0].len() >= BATCH_HEADER_BYTES);
+    pieces.concat()
+}
+
 proptest! {
+    #[test]
+    fn pieces_are_the_bytes_of_a_built_batch(messages in messages(), id: u64, sequence: u32) {
+        let messages: Vec<Message> = messages.into_iter().map(|m| Message { gap: 0, ..m }).collect();
+        let options = BatchOptions { producer_id: id, base_sequence: sequence, ..BatchOptions::default() };
+        prop_assert_eq!(in_pieces(&messages, &options), encode(&messages, &options));
+    }
+
     #[test]
     fn what_goes_in_comes_out(messages in messages(), compression in compressions(), id: u64, sequence: u32) {
         let options = BatchOptions { compression, producer_id: id, producer_epoch: 9, base_sequence: sequence };
@@ -297,6 +332,25 @@ fn what_rocketmq_clients_cannot_carry_is_refused() {
             "accepted: {record:?}"
         );
         assert!(builder.is_empty(), "a refused record leaves nothing behind");
+    }
+}
+
+#[test]
+fn keys_and_tag_count_as_rocketmq_writes_them() {
+    // KEYS 01 k 02 TAGS 01 t 02 n 01 value 02
+    let room = PROPERTIES_BYTES_MAX - 7 - 7 - 3;
+    for (bytes, fits) in [(room, true), (room + 1, false)] {
+        let value = "v".repeat(bytes);
+        let record = Record {
+            born_time_ms: 0,
+            keys: &["k"],
+            tag: "t",
+            properties: &[("n", &value)],
+            envelope: None,
+            body: b"",
+        };
+        assert_eq!(BatchBuilder::new().push(&record).is_ok(), fits);
+        assert_eq!(BatchPieces::new().push(&record).is_ok(), fits);
     }
 }
 

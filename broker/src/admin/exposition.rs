@@ -303,6 +303,7 @@ impl Collector for Scrape {
                     .collect()
             },
         )?;
+        self.remoting_requests(&mut encoder)?;
         self.by_label(
             &mut encoder,
             "ringmq_refusals",
@@ -387,6 +388,27 @@ impl Scrape {
             metric
                 .encode_family(&[("shard", shard)])?
                 .encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn remoting_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help =
+            "Requests of RocketMQ clients, by code and code of the answer; -1: unknown codes";
+        let mut metric = encoder.encode_descriptor(
+            "ringmq_remoting_requests",
+            help,
+            None,
+            MetricType::Counter,
+        )?;
+        for (shard, metrics) in self.answered() {
+            for ((request, answer), count) in &metrics.sessions.remoting {
+                let (request, answer) = (request.to_string(), answer.to_string());
+                let labels = [("shard", shard), ("request", &request), ("answer", &answer)];
+                metric
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(count, None)?;
+            }
         }
         Ok(())
     }
@@ -479,6 +501,7 @@ mod tests {
             .sessions
             .requests
             .push((ringmq_wire::codes::Kind::Produce, 7));
+        metrics.sessions.remoting.push(((310, 0), 5));
         vec![
             Scraped {
                 shard: "s00-a".to_owned(),
@@ -513,6 +536,7 @@ mod tests {
             "ringmq_log_undurable_bytes{shard=\"s00-a\"} 4000",
             "ringmq_shard_up{shard=\"s01-a\"} 0",
             "ringmq_requests_total{shard=\"s00-a\",kind=\"Produce\"} 7",
+            "ringmq_remoting_requests_total{shard=\"s00-a\",request=\"310\",answer=\"0\"} 5",
             "ringmq_durable_write_seconds_count{shard=\"s00-a\"} 3",
             "ringmq_durable_write_seconds_bucket{le=\"+Inf\",shard=\"s00-a\"} 3",
         ] {

@@ -3,6 +3,7 @@
 use super::keys::Config;
 use crate::delay::DelayLevels;
 use crate::directory::DirectoryLimits;
+use crate::directory::clients::ClientLimits;
 use crate::limits::Limits;
 use ringmq_storage_engine::store::StoreOptions;
 
@@ -53,6 +54,10 @@ impl Config {
             group_members_max: self.groups.group_members_max as usize,
             session_timeout_ms_min: self.groups.session_timeout_ms_min,
             session_timeout_ms_max: self.groups.session_timeout_ms_max,
+            clients: ClientLimits {
+                expiry_ms: u64::from(self.groups.client_expiry_ms),
+                ..ClientLimits::default()
+            },
             ..DirectoryLimits::default()
         }
     }

@@ -179,6 +179,8 @@ section! {
         session_timeout_ms_min: u32 = 1_000, "milliseconds", 100 ..= 3_600_000;
         /// The longest one; a longer wish is lowered to it.
         session_timeout_ms_max: u32 = 300_000, "milliseconds", 100 ..= 3_600_000;
+        /// A RocketMQ client that sent no heartbeat for longer leaves its groups. Its clients send one every 30 s.
+        client_expiry_ms: u32 = 120_000, "milliseconds", 1_000 ..= 3_600_000;
     }
 }
 

@@ -16,6 +16,7 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
         let in_flight = self.received_budget().used() + self.unsent_budget().used();
         let sessions = SessionMetrics {
             requests: counters.requests(),
+            remoting: counters.remoting_requests(),
             refusals: counters.refusals(),
             produced_messages: counters.produced_messages.get(),
             produced_bytes: counters.produced_bytes.get(),

@@ -116,6 +116,39 @@ pub struct Flows {
     last: Duration,
 }
 
+/// What a group does with a topic.
+#[derive(Debug, Clone, Default)]
+pub struct GroupFlows {
+    pub read: Flows,
+    /// Reads that found something, and the milliseconds that they took.
+    pub reads: Flow,
+    pub read_ms: Flow,
+    /// Messages that were sent back to be tried again.
+    pub sent_back: Flow,
+    /// By queue, where the group reads next.
+    pulled: BTreeMap<i32, u64>,
+    last: Duration,
+}
+
+/// One read by a group.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupRead {
+    /// RocketMQ's number: local to the shard.
+    pub queue: i32,
+    /// Where it reads next.
+    pub next: u64,
+    pub messages: u64,
+    pub bytes: u64,
+    pub took: Duration,
+}
+
+impl GroupFlows {
+    /// Where the group reads next in a queue, if it read there since the start.
+    pub fn pulled(&self, queue: i32) -> Option<u64> {
+        self.pulled.get(&queue).copied()
+    }
+}
+
 impl Flows {
     fn add(&mut self, now: Duration, messages: u64, bytes: u64) {
         self.messages.add(now, messages);
@@ -196,19 +229,42 @@ pub struct Clock {
 pub struct Traffic {
     pub put: Total,
     pub got: Total,
+    /// The same over a minute, an hour and a day.
+    pub put_flow: Flow,
+    pub got_flow: Flow,
     /// Reads that found messages, and those that did not.
     pub found: Total,
     pub missed: Total,
+    /// The longest read of a group since the start.
+    pub read_max: Duration,
     topics: BTreeMap<Box<str>, Flows>,
     /// By topic, then by group.
-    groups: BTreeMap<Box<str>, BTreeMap<Box<str>, Flows>>,
+    groups: BTreeMap<Box<str>, BTreeMap<Box<str>, GroupFlows>>,
     group_count: usize,
+}
+
+/// A row that was used last at this time.
+trait Used {
+    fn last(&self) -> Duration;
+}
+
+impl Used for Flows {
+    fn last(&self) -> Duration {
+        self.last
+    }
+}
+
+impl Used for GroupFlows {
+    fn last(&self) -> Duration {
+        self.last
+    }
 }
 
 impl Traffic {
     /// Messages were stored.
     pub fn stored(&mut self, clock: Clock, topic: &str, messages: u64, bytes: u64) {
         self.put.add(clock, messages);
+        self.put_flow.add(clock.monotonic, messages);
         if !self.topics.contains_key(topic) {
             if self.topics.len() >= TABLE_MAX {
                 forget_idle(&mut self.topics, clock.monotonic);
@@ -231,19 +287,37 @@ impl Traffic {
         }
         self.found.add(clock, 1);
         self.got.add(clock, messages);
+        self.got_flow.add(clock.monotonic, messages);
     }
 
-    /// The messages that were read are a group's.
-    pub fn read_by(&mut self, clock: Clock, topic: &str, group: &str, messages: u64, bytes: u64) {
-        if messages == 0 {
+    /// What was read is a group's.
+    pub fn read_by(&mut self, clock: Clock, topic: &str, group: &str, read: GroupRead) {
+        self.read_max = self.read_max.max(read.took);
+        let Some(flows) = self.of_group(clock, topic, group) else {
             return;
+        };
+        let (now, took_ms) = (clock.monotonic, read.took.as_millis() as u64);
+        flows.pulled.insert(read.queue, read.next);
+        flows.read.add(now, read.messages, read.bytes);
+        flows.reads.add(now, 1);
+        flows.read_ms.add(now, took_ms);
+    }
+
+    /// A member of the group sent a message back.
+    pub fn sent_back(&mut self, clock: Clock, topic: &str, group: &str) {
+        if let Some(flows) = self.of_group(clock, topic, group) {
+            flows.sent_back.add(clock.monotonic, 1);
         }
+    }
+
+    /// The group's row, made if there is room.
+    fn of_group(&mut self, clock: Clock, topic: &str, group: &str) -> Option<&mut GroupFlows> {
         if self.group(topic, group).is_none() && !self.make_group(clock, topic, group) {
-            return;
+            return None;
         }
-        if let Some(flows) = self.group(topic, group) {
-            flows.add(clock.monotonic, messages, bytes);
-        }
+        let flows = self.group(topic, group)?;
+        flows.last = clock.monotonic;
+        Some(flows)
     }
 
     fn make_group(&mut self, clock: Clock, topic: &str, group: &str) -> bool {
@@ -258,7 +332,7 @@ impl Traffic {
             return false;
         }
         let groups = self.groups.entry(topic.into()).or_default();
-        groups.insert(group.into(), Flows::default());
+        groups.insert(group.into(), GroupFlows::default());
         self.group_count += 1;
         true
     }
@@ -268,16 +342,16 @@ impl Traffic {
         self.topics.get_mut(topic)
     }
 
-    /// What a group read of a topic.
-    pub fn group(&mut self, topic: &str, group: &str) -> Option<&mut Flows> {
+    /// What a group did with a topic.
+    pub fn group(&mut self, topic: &str, group: &str) -> Option<&mut GroupFlows> {
         self.groups.get_mut(topic)?.get_mut(group)
     }
 }
 
 /// Nothing of the last day is left of these.
-fn forget_idle(table: &mut BTreeMap<Box<str>, Flows>, now: Duration) {
+fn forget_idle<T: Used>(table: &mut BTreeMap<Box<str>, T>, now: Duration) {
     const DAY: Duration = Duration::from_secs(86_400);
-    table.retain(|_, flows| now.saturating_sub(flows.last) < DAY);
+    table.retain(|_, row| now.saturating_sub(row.last()) < DAY);
 }
 
 #[cfg(test)]
@@ -291,6 +365,14 @@ mod tests {
             wall_ms: seconds as i64 * 1000,
         }
     }
+
+    const READ: GroupRead = GroupRead {
+        queue: 3,
+        next: 8,
+        messages: 2,
+        bytes: 20,
+        took: Duration::from_millis(70),
+    };
 
     proptest! {
         /// A ring's sum is that of the amounts whose slots are among the newest.
@@ -342,17 +424,24 @@ mod tests {
         let mut traffic = Traffic::default();
         for number in 0..TABLE_MAX + 10 {
             traffic.stored(clock(5), &format!("t{number}"), 1, 1);
-            traffic.read_by(clock(5), "t", &format!("g{number}"), 1, 1);
+            traffic.read_by(clock(5), "t", &format!("g{number}"), READ);
         }
         assert_eq!(traffic.topics.len(), TABLE_MAX);
         assert_eq!(traffic.group_count, TABLE_MAX);
         assert!(traffic.topic("t5000").is_none());
         traffic.stored(clock(90_000), "new", 2, 20);
-        traffic.read_by(clock(90_000), "t", "new", 2, 20);
+        traffic.read_by(clock(90_000), "t", "new", READ);
         let minute = traffic
             .topic("new")
             .map(|flows| flows.messages.minute(Duration::from_secs(90_000)).sum);
         assert_eq!(minute, Some(2));
-        assert!(traffic.group("t", "new").is_some());
+        let group = traffic.group("t", "new").expect("room was made");
+        let now = Duration::from_secs(90_000);
+        assert_eq!((group.pulled(3), group.pulled(4)), (Some(8), None));
+        assert_eq!(
+            (group.reads.minute(now).sum, group.read_ms.day(now).sum),
+            (1, 70)
+        );
+        assert_eq!(traffic.read_max, READ.took);
     }
 }

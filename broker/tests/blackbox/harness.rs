@@ -59,7 +59,7 @@ impl Broker {
         Self::start(directory, &arguments)
     }
 
-    /// Any command in that directory, on free ports, with small segments.
+    /// Any command in that directory, on free ports unless the arguments name one, with small segments.
     pub fn start(directory: &Path, arguments: &[&str]) -> Self {
         let log = directory.with_extension("log");
         Self::launch(&mut program(), directory, &log, arguments)
@@ -75,7 +75,12 @@ impl Broker {
             .expect("a log beside the directory");
         let mut child = command
             .args(arguments)
-            .args(["--port", "0", "--admin-port", "0", "--data-dir"])
+            .args(if arguments.contains(&"--port") {
+                &[][..]
+            } else {
+                &["--port", "0"]
+            })
+            .args(["--admin-port", "0", "--data-dir"])
             .arg(directory)
             .args(["--set", "storage.segment_bytes=67108864"])
             .stdin(Stdio::null())

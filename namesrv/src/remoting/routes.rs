@@ -3,10 +3,9 @@
 use super::{Answer, Handled, Request};
 use crate::broker_table::{BrokerTable, shown_perm};
 use crate::connection::Shared;
-use crate::route_table::{RouteTable, Shard, local_queues};
-use ringmq_wire::native::schema::{TopicRecordT, TopicSettingsT};
+use crate::route_table::{RouteTable, Shard, share_rights};
+use ringmq_wire::native::schema::TopicRecordT;
 use ringmq_wire::remoting::body::routes::{BrokerData, QueueData, TopicRoute};
-use ringmq_wire::remoting::body::topics::perm;
 use ringmq_wire::remoting::response_code;
 
 pub(super) fn route(shared: &Shared, request: &Request<'_>) -> Handled {
@@ -59,21 +58,14 @@ pub(super) fn shard_data(shard: &Shard) -> BrokerData {
     }
 }
 
-/// What RocketMQ's clients may do with the queues of a topic that lie on a shard.
 fn share_queues(shard: &Shard, record: &TopicRecordT) -> QueueData {
-    let default = TopicSettingsT::default();
-    let settings = record.settings.as_deref().unwrap_or(&default);
-    let local = i32::try_from(local_queues(record, &shard.name)).unwrap_or(i32::MAX);
-    let queues = |set: i32| if set < 0 { local } else { set.min(local) };
-    let writable = settings.writable && shard.takes_messages();
+    let rights = share_rights(record, &shard.name, shard.takes_messages());
     QueueData {
         broker_name: shard.name.to_string(),
-        perm: if settings.readable { perm::READ } else { 0 }
-            | if writable { perm::WRITE } else { 0 }
-            | if settings.inherit { perm::INHERIT } else { 0 },
-        read_queues: queues(settings.read_queues),
-        sys_flag: settings.sys_flag,
-        write_queues: queues(settings.write_queues),
+        perm: rights.perm,
+        read_queues: rights.read_queues,
+        sys_flag: sys_flag(record),
+        write_queues: rights.write_queues,
     }
 }
 

@@ -14,7 +14,7 @@ mod shares;
 
 pub use checks::PLACEMENT_MAX;
 pub use shard::{HEARTBEAT_TIMEOUT_MS_DEFAULT, Shard, ShardIdentity};
-pub use shares::local_queues;
+pub use shares::{ShareRights, share_rights};
 
 use crate::liveness::Liveness;
 use checks::{check_base, check_not_older, check_owner, check_registration};

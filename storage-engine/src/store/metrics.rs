@@ -18,6 +18,18 @@ impl Histogram {
         self.sum = self.sum.saturating_add(value);
     }
 
+    /// A bound that this share of the values is below; 0 without values.
+    pub fn quantile(&self, share: f64) -> u64 {
+        let wanted = (self.count as f64 * share).ceil() as u64;
+        let mut seen = 0;
+        let mut buckets = (0..Self::BUCKETS).filter(|_| self.count > 0);
+        let bucket = buckets.find(|&bucket| {
+            seen += self.buckets[bucket];
+            seen >= wanted.max(1)
+        });
+        bucket.map_or(0, Self::upper_bound)
+    }
+
     /// Exclusive upper bound of a bucket.
     pub fn upper_bound(bucket: usize) -> u64 {
         1 << bucket
@@ -88,5 +100,9 @@ mod tests {
         assert_eq!(histogram.buckets[3], 1, "4");
         assert_eq!(histogram.buckets[Histogram::BUCKETS - 1], 1);
         assert_eq!((histogram.count, histogram.sum), (6, u64::MAX));
+        assert_eq!(histogram.quantile(0.5), 4, "3 of 6 are below");
+        assert_eq!(histogram.quantile(0.0), 1);
+        assert_eq!(histogram.quantile(1.0), 1 << (Histogram::BUCKETS - 1));
+        assert_eq!(Histogram::default().quantile(1.0), 0);
     }
 }

@@ -56,6 +56,8 @@ pub(super) fn topic_config(name: &str, topic: &Topic) -> TopicConfig {
 struct More {
     attributes: BTreeMap<String, String>,
     group_retry_policy: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    subscription_data_set: Value,
 }
 
 /// A group as this shard has it.
@@ -71,6 +73,7 @@ pub(super) fn group_config(name: &str, settings: &GroupSettings) -> GroupConfig 
         consume_timeout_minute: settings.consume_timeout_minutes,
         name: name.to_owned(),
         group_retry_policy: more.group_retry_policy,
+        subscription_data_set: more.subscription_data_set,
         sys_flag: settings.sys_flag,
         notify_consumer_ids_changed_enable: settings.notify_changes,
         retry_max_times: settings.retry_max,
@@ -84,6 +87,7 @@ pub(super) fn group_settings(config: GroupConfig) -> GroupSettings {
     let more = More {
         attributes: config.attributes,
         group_retry_policy: config.group_retry_policy,
+        subscription_data_set: config.subscription_data_set,
     };
     let more = if more == More::default() {
         String::new()
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_nothing_acts_on_comes_back() {
-        let sent = br#"{"groupName":"g","retryMaxTimes":3,"groupRetryPolicy":{"type":"EXPONENTIAL"},"attributes":{"a":"b"}}"#;
+        let sent = br#"{"groupName":"g","retryMaxTimes":3,"groupRetryPolicy":{"type":"EXPONENTIAL"},"attributes":{"a":"b"},"subscriptionDataSet":[{"topic":"t","expressionType":"TAG","expression":"*","version":1}]}"#;
         let config: GroupConfig = read(sent).expect("read");
         let settings = group_settings(config.clone());
         assert_eq!(settings.retry_max, 3);

@@ -13,6 +13,7 @@ use crate::handler::records::range;
 use crate::session::budget::{Budget, Permit};
 use crate::shard::Shard;
 use crate::shard::held::Hold;
+use crate::shard::traffic::GroupRead;
 use crate::state::offsets::QueueRange;
 use futures_lite::future::{or, poll_fn};
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
@@ -76,6 +77,7 @@ pub async fn handle<D: Disk, R: Runtime>(
         }
         let mut permit = room(shard, unsent).await?;
         let from = QueueOffset(offset as u64);
+        let began = shard.now();
         let read = match gather(shard, caller, &want, &filter, handle, from).await {
             Ok(read) => read,
             // Retention was faster: look again.
@@ -84,10 +86,16 @@ pub async fn handle<D: Disk, R: Runtime>(
         };
         permit.resize(read.body.len());
         if read.messages > 0 {
-            shard.count_read(read.messages, read.body.len() as u64);
+            let counted = GroupRead {
+                queue: want.queue_id,
+                next: read.next.0,
+                messages: read.messages,
+                bytes: read.body.len() as u64,
+                took: shard.now() - began,
+            };
+            shard.count_read(counted.messages, counted.bytes);
             shard.with_traffic(|traffic, clock| {
-                let bytes = read.body.len() as u64;
-                traffic.read_by(clock, &want.topic, &want.group, read.messages, bytes);
+                traffic.read_by(clock, &want.topic, &want.group, counted);
             });
             return Ok(Some(Pulled::found(read.body, permit, read.next, range)));
         }

@@ -48,6 +48,7 @@ pub async fn send_back<D: Disk, R: Runtime>(
     let record = view.records(&section).nth(found.record_index as usize);
     let record = record.ok_or_else(gone)?.map_err(unreadable)?;
     let topic = topic_of(shard, &found).ok_or_else(gone)?;
+    shard.with_traffic(|traffic, clock| traffic.sent_back(clock, &topic, back.group));
     let retries = record
         .envelope
         .map_or(0, |envelope| envelope.reconsume_times);

@@ -12,7 +12,7 @@ mod link;
 mod plan;
 mod table;
 
-use ringmq_wire::remoting::body::registration::checksum;
+use ringmq_wire::remoting::body::registration::{RegisterBody, checksum};
 use ringmq_wire::remoting::body::topics::DataVersion;
 use ringmq_wire::remoting::body::{decode, encode};
 use ringmq_wire::remoting::{Command, request_code, response_code};
@@ -92,17 +92,14 @@ impl ApacheShard {
         let (body, names) = self.node.shares(self.shard, |shares| {
             table::body(shares, &link.name, epoch, plan.told())
         });
-        let bytes = encode(&body);
-        if bytes.len() > table::BODY_BYTES_MAX {
-            return Err(RemotingError::TooLarge(bytes.len()));
-        }
+        let (bytes, is_folded) = in_a_frame(&body, table::BODY_BYTES_MAX)?;
         let version = body.topics.data_version.counter as u64;
         let request = self
             .about(request_code::REGISTER_BROKER)
             .field("haServerAddr", &link.address)
             .field("heartbeatTimeoutMillis", HEARTBEAT_TIMEOUT_MS)
             .field("enableActingMaster", false)
-            .field("compressed", false)
+            .field("compressed", is_folded)
             .field("bodyCrc32", checksum(&bytes));
         accepted(self.connection.request(request, &bytes).await?)?;
         self.plan.registered(now_ms, version, names);
@@ -135,6 +132,19 @@ impl ApacheShard {
             .field("clusterName", &self.node.identity().cluster)
             .field("brokerId", 0)
     }
+}
+
+/// The body, and whether it is compressed: only if it must be, for that form says less.
+fn in_a_frame(body: &RegisterBody, bytes_max: usize) -> Result<(Vec<u8>, bool), RemotingError> {
+    let plain = encode(body);
+    if plain.len() <= bytes_max {
+        return Ok((plain, false));
+    }
+    let folded = body.fold()?;
+    if folded.len() <= bytes_max {
+        return Ok((folded, true));
+    }
+    Err(RemotingError::TooLarge(folded.len()))
 }
 
 fn accepted((answer, _): (Command, Vec<u8>)) -> Result<(), RemotingError> {

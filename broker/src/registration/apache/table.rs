@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ringmq_namesrv::route_table::local_queues;
+use ringmq_namesrv::route_table::share_rights;
 use ringmq_wire::native::schema::{TopicRecordT, TopicSettingsT};
 use ringmq_wire::remoting::body::registration::RegisterBody;
-use ringmq_wire::remoting::body::topics::{
-    DataVersion, TopicConfig, TopicFilterType, TopicTable, perm,
-};
+use ringmq_wire::remoting::body::topics::{DataVersion, TopicConfig, TopicFilterType, TopicTable};
 
 use crate::node::ShareTable;
 
@@ -63,19 +61,15 @@ fn gone(name: &str) -> TopicConfig {
 }
 
 fn config(record: &TopicRecordT, shard: &str, writable: bool) -> TopicConfig {
+    let rights = share_rights(record, shard, writable);
     let default = TopicSettingsT::default();
     let settings = record.settings.as_deref().unwrap_or(&default);
-    let local = i32::try_from(local_queues(record, shard)).unwrap_or(i32::MAX);
-    let queues = |set: i32| if set < 0 { local } else { set.min(local) };
-    let bit = |set: bool, bit: i32| if set { bit } else { 0 };
     TopicConfig {
         name: record.name.clone(),
         order: settings.order,
-        perm: bit(settings.readable, perm::READ)
-            | bit(settings.writable && writable, perm::WRITE)
-            | bit(settings.inherit, perm::INHERIT),
-        read_queues: queues(settings.read_queues),
-        write_queues: queues(settings.write_queues),
+        perm: rights.perm,
+        read_queues: rights.read_queues,
+        write_queues: rights.write_queues,
         topic_filter_type: if settings.multi_tag {
             TopicFilterType::MultiTag
         } else {

@@ -3,8 +3,8 @@
 use super::super::Registration;
 use super::super::tests::{node, topic, until};
 use ringmq_wire::native::schema::TopicSettingsT;
-use ringmq_wire::remoting::body::registration::RegisterBody;
-use ringmq_wire::remoting::body::topics::DataVersion;
+use ringmq_wire::remoting::body::registration::{RegisterBody, checksum};
+use ringmq_wire::remoting::body::topics::{DataVersion, TopicConfig};
 use ringmq_wire::remoting::body::{decode, encode};
 use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization, request_code as code};
 use std::collections::BTreeMap;
@@ -157,4 +157,25 @@ async fn shards_register_at_an_apache_name_server_as_brokers() {
     registration.leave().await;
     assert_eq!(again.lock().unwrap().count(code::UNREGISTER_BROKER), 2);
     drop(server);
+}
+
+#[test]
+fn a_table_that_fills_more_than_a_frame_is_compressed() {
+    let mut body = RegisterBody::default();
+    for number in 0..100 {
+        let name = format!("topic-{number}");
+        let topic = TopicConfig {
+            name: name.clone(),
+            ..TopicConfig::default()
+        };
+        body.topics.topics.insert(name, topic);
+    }
+    let plain_bytes = encode(&body).len();
+    let (_, is_folded) = super::in_a_frame(&body, plain_bytes).expect("it fits");
+    assert!(!is_folded);
+    let (bytes, is_folded) = super::in_a_frame(&body, plain_bytes - 1).expect("it fits so");
+    assert!(is_folded);
+    let read = RegisterBody::decode(&bytes, true, checksum(&bytes), 479);
+    assert_eq!(read.expect("ours"), body);
+    assert!(super::in_a_frame(&body, 100).is_err(), "not even so");
 }

@@ -50,8 +50,14 @@ fn settings() -> impl Strategy<Value = TopicSettings> {
 fn group_settings() -> impl Strategy<Value = Box<GroupSettings>> {
     let forbidden = proptest::collection::btree_set(name(), 0..4);
     let numbers = (any::<[i32; 4]>(), any::<[i64; 2]>());
-    (numbers, any::<[bool; 5]>(), forbidden, "\\PC{0,40}").prop_map(
-        |((small, large), flags, forbidden, more)| {
+    (
+        numbers,
+        any::<[bool; 5]>(),
+        forbidden,
+        any::<Option<u32>>(),
+        "\\PC{0,40}",
+    )
+        .prop_map(|((small, large), flags, forbidden, younger_from, more)| {
             Box::new(GroupSettings {
                 consume_enable: flags[0],
                 consume_from_min: flags[1],
@@ -64,11 +70,11 @@ fn group_settings() -> impl Strategy<Value = Box<GroupSettings>> {
                 broker_when_slow: large[1],
                 sys_flag: small[2],
                 consume_timeout_minutes: small[3],
+                younger_from: younger_from.map(QueueHandle),
                 forbidden: forbidden.into_iter().collect(),
                 more: more.into(),
             })
-        },
-    )
+        })
 }
 
 fn topic() -> impl Strategy<Value = Topic> {

@@ -6,55 +6,23 @@ use ringmq_wire::remoting::body::groups::ConsumerIds;
 use ringmq_wire::remoting::body::heartbeat::{CheckClient, Heartbeat};
 use ringmq_wire::remoting::body::locks::{LockAnswer, LockRequest};
 use ringmq_wire::remoting::properties::{self, name};
-use ringmq_wire::remoting::{Command, FramePrefix, Header, body, request_code as code};
+use ringmq_wire::remoting::{Command, body, request_code as code};
 
+use super::captures::{self, Asked};
 use super::client::Client;
 use crate::harness::{Broker, scratch};
 use crate::wire::Wire;
 
-/// One captured request of a client.
-struct Asked {
-    program: &'static str,
-    command: Command,
-    body: Vec<u8>,
-}
-
-/// The requests of this file, in the order in which they were sent.
-fn captured() -> Vec<Asked> {
-    let lines = include_str!("../../../../wire/tests/golden/remoting-frames.txt").lines();
-    let frames = lines.filter(|line| !line.starts_with('#'));
-    let wanted = [
-        code::HEART_BEAT,
-        code::UNREGISTER_CLIENT,
-        code::GET_CONSUMER_LIST_BY_GROUP,
-        code::LOCK_BATCH_MQ,
-        code::UNLOCK_BATCH_MQ,
-        code::CHECK_CLIENT_CONFIG,
-        code::SEND_REPLY_MESSAGE_V2,
-    ];
-    let asked = frames.filter_map(|line| {
-        let words: Vec<&'static str> = line.split(' ').collect();
-        let [program, "client>broker", "request", _, _, bytes] = words[..] else {
-            return None;
-        };
-        let bytes = unhex(bytes);
-        let prefix = FramePrefix::parse(&bytes).expect("a frame").expect("whole");
-        let header = Header::parse(prefix.serialization(), &bytes[prefix.header_range()]);
-        let command = Command::from_header(&header.expect("a header"));
-        let body = bytes[prefix.body_range()].to_vec();
-        wanted.contains(&command.code).then_some(Asked {
-            program,
-            command,
-            body,
-        })
-    });
-    asked.collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex");
-    (0..text.len()).step_by(2).map(byte).collect()
-}
+/// What is played here; sends and pulls are in [`super::messages`].
+const WANTED: [i32; 7] = [
+    code::HEART_BEAT,
+    code::UNREGISTER_CLIENT,
+    code::GET_CONSUMER_LIST_BY_GROUP,
+    code::LOCK_BATCH_MQ,
+    code::UNLOCK_BATCH_MQ,
+    code::CHECK_CLIENT_CONFIG,
+    code::SEND_REPLY_MESSAGE_V2,
+];
 
 /// One program's conversation with a broker of its own.
 struct Replay {
@@ -176,7 +144,7 @@ impl Replay {
 #[test]
 fn real_clients_are_answered_as_their_broker_did() {
     let mut programs: BTreeMap<&str, Vec<Asked>> = BTreeMap::new();
-    for asked in captured() {
+    for asked in captures::asked(&WANTED) {
         programs.entry(asked.program).or_default().push(asked);
     }
     assert!(programs.len() > 8, "the fixture is cut");
@@ -201,7 +169,7 @@ fn real_clients_are_answered_as_their_broker_did() {
     }
     assert_eq!(
         codes.len(),
-        7,
+        WANTED.len(),
         "every kind of request was played: {codes:?}"
     );
 }

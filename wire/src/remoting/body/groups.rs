@@ -33,6 +33,9 @@ pub struct GroupConfig {
     /// An object with delays; absent: those of the broker.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub group_retry_policy: Value,
+    /// What the group may subscribe to, as tools of 5.x keep it; absent: nothing is said.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub subscription_data_set: Value,
     #[serde(rename = "groupSysFlag", deserialize_with = "number")]
     pub sys_flag: i32,
     /// Whether members are told when others come and go.
@@ -60,6 +63,7 @@ impl Default for GroupConfig {
             consume_timeout_minute: 15,
             name: String::new(),
             group_retry_policy: Value::Null,
+            subscription_data_set: Value::Null,
             sys_flag: 0,
             notify_consumer_ids_changed_enable: true,
             retry_max_times: 16,

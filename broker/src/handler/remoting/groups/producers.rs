@@ -2,12 +2,14 @@
 //! of all groups, with their last heartbeats.
 
 use super::{listed, on_one_shard};
+use crate::directory::clients::ProducerListing;
 use crate::handler::remoting::{Answer, Caller, Refused, Request};
 use crate::shard::Shard;
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use ringmq_wire::remoting::body::{self, connections::ProducerConnections};
 use ringmq_wire::remoting::response_code;
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -28,21 +30,24 @@ pub async fn of_group<D: Disk, R: Runtime>(
     Ok(Answer::ok().body(body::encode(&ProducerConnections { connections })))
 }
 
-/// A producer as the second request lists it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed {
-    client_id: String,
-    language: &'static str,
-    last_update_timestamp: i64,
-    #[serde(rename = "remoteIP")]
-    remote_ip: String,
-    version: i32,
+/// A producer as the second request lists it: in the names of Java's clients and in those of the Rust client
+/// (rocketmq-protocol 1.0.0), each of which passes over the other's.
+fn in_all_names(producer: &ProducerListing) -> Value {
+    let client = &producer.client;
+    let (id, address) = (&*client.client_id, client.address.to_string());
+    json!({
+        "clientId": id, "client_id": id,
+        "language": client.language.name(),
+        "lastUpdateTimestamp": producer.last_heartbeat_ms,
+        "last_update_timestamp": producer.last_heartbeat_ms,
+        "remoteIP": address, "remote_ip": address,
+        "version": client.version,
+    })
 }
 
 #[derive(Debug, Serialize)]
 struct AllProducers {
-    data: BTreeMap<String, Vec<Listed>>,
+    data: BTreeMap<String, Vec<Value>>,
 }
 
 pub async fn all<D: Disk, R: Runtime>(
@@ -50,18 +55,10 @@ pub async fn all<D: Disk, R: Runtime>(
     _caller: &Rc<Caller<D>>,
     _request: &Request,
 ) -> Result<Answer, Refused> {
-    let mut data: BTreeMap<String, Vec<Listed>> = BTreeMap::new();
+    let mut data: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for producer in shard.node().producers().await? {
-        let client = &producer.client;
-        data.entry(producer.group.to_string())
-            .or_default()
-            .push(Listed {
-                client_id: client.client_id.to_string(),
-                language: client.language.name(),
-                last_update_timestamp: producer.last_heartbeat_ms,
-                remote_ip: client.address.to_string(),
-                version: client.version,
-            });
+        let listed = data.entry(producer.group.to_string()).or_default();
+        listed.push(in_all_names(&producer));
     }
     Ok(Answer::ok().body(body::encode(&AllProducers { data })))
 }

@@ -6,6 +6,7 @@ use super::queues::{self, LocalQueue};
 use crate::shard::Shard;
 use crate::shard::traffic::{Clock, Total, Traffic};
 use crate::state::system::{SCHEDULE_GROUP, SCHEDULE_TOPIC};
+use ringmq_storage_engine::store::Histogram;
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use ringmq_wire::remoting::VERSION;
 use serde_json::json;
@@ -33,6 +34,7 @@ pub async fn handle<D: Disk, R: Runtime>(
         clocks(&mut table, shard, clock);
     });
     log(&mut table, shard);
+    latencies(&mut table, shard);
     pools(&mut table);
     delays(&mut table, shard);
     put(
@@ -66,6 +68,11 @@ fn rates(table: &mut Table, traffic: &mut Traffic, clock: Clock) {
         .map(|(found, missed)| (found + missed).to_string())
         .collect();
     put(table, "getTotalTps", all.join(" "));
+    put(
+        table,
+        "getMessageEntireTimeMax",
+        traffic.read_max.as_millis(),
+    );
     for (name, total) in [("msgPut", &mut traffic.put), ("msgGet", &mut traffic.got)] {
         let [yesterday, today, now] = total.mornings(clock);
         put(table, format!("{name}TotalYesterdayMorning"), yesterday);
@@ -137,11 +144,36 @@ fn log<D: Disk, R: Runtime>(table: &mut Table, shard: &Shard<D, R>) {
         "putMessageAverageSize",
         metrics.bytes_appended as f64 / messages as f64,
     );
-    put(table, "putMessageEntireTimeMax", 0);
-    put(table, "getMessageEntireTimeMax", 0);
-    put(table, "putMessageDistributeTime", "");
-    put(table, "putLatency99", 0);
-    put(table, "putLatency999", 0);
+}
+
+/// How long messages take to get to the disk, in milliseconds, since the start.
+fn latencies<D: Disk, R: Runtime>(table: &mut Table, shard: &Shard<D, R>) {
+    let durable_us = shard.store().metrics().durable_write_us;
+    let below_ms = |share| durable_us.quantile(share) as f64 / 1000.0;
+    put(table, "putLatency99", below_ms(0.99));
+    put(table, "putLatency999", below_ms(0.999));
+    put(table, "putMessageEntireTimeMax", below_ms(1.0).ceil());
+    let mut counts = Vec::new();
+    let mut from_ms = 0;
+    for until_ms in [1, 10, 50, 100, 200, 500, 1000, u64::MAX] {
+        let count = within(&durable_us, from_ms * 1000, until_ms.saturating_mul(1000));
+        counts.push(match until_ms {
+            u64::MAX => format!("[{from_ms}ms~]:{count}"),
+            _ => format!("[{from_ms}~{until_ms}ms]:{count}"),
+        });
+        from_ms = until_ms;
+    }
+    put(table, "putMessageDistributeTime", counts.join(" "));
+}
+
+/// Values in that range, as exactly as buckets of powers of two tell it.
+fn within(values: &Histogram, from: u64, until: u64) -> u64 {
+    let buckets = values.buckets.iter().enumerate();
+    let in_range = buckets.filter(|(bucket, _)| {
+        let below = Histogram::upper_bound(*bucket);
+        below > from && below <= until
+    });
+    in_range.map(|(_, count)| count).sum()
 }
 
 fn pools(table: &mut Table) {

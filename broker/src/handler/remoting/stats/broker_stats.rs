@@ -17,8 +17,10 @@ pub async fn handle<D: Disk, R: Runtime>(
 ) -> Result<Answer, Refused> {
     let name: String = request.command.required("statsName")?;
     let key: String = request.command.required("statsKey")?;
+    let cluster = &shard.settings().cluster;
     let spans = shard.with_traffic(|traffic, clock| {
-        flow(traffic, &name, &key).map(|flow| spans(flow, clock.monotonic))
+        let statistic = statistic(traffic, cluster, &name, &key)?;
+        Some(statistic.spans(clock.monotonic))
     });
     match spans {
         Some(spans) => Ok(json(&spans)),
@@ -30,25 +32,58 @@ pub async fn handle<D: Disk, R: Runtime>(
     }
 }
 
-fn flow<'a>(traffic: &'a mut Traffic, name: &str, key: &str) -> Option<&'a mut Flow> {
-    let of_group = |traffic: &'a mut Traffic| {
-        let (topic, group) = key.split_once('@')?;
-        traffic.group(topic, group)
-    };
+/// What is shown: sums and rates, and with `times` also the average of what was summed.
+struct Statistic<'a> {
+    sum: &'a mut Flow,
+    times: Option<&'a mut Flow>,
+}
+
+fn statistic<'a>(
+    traffic: &'a mut Traffic,
+    cluster: &str,
+    name: &str,
+    key: &str,
+) -> Option<Statistic<'a>> {
+    let plain = |sum| Some(Statistic { sum, times: None });
     match name {
-        "TOPIC_PUT_NUMS" => Some(&mut traffic.topic(key)?.messages),
-        "TOPIC_PUT_SIZE" => Some(&mut traffic.topic(key)?.bytes),
-        "GROUP_GET_NUMS" => Some(&mut of_group(traffic)?.messages),
-        "GROUP_GET_SIZE" => Some(&mut of_group(traffic)?.bytes),
-        _ => None,
+        "TOPIC_PUT_NUMS" => plain(&mut traffic.topic(key)?.messages),
+        "TOPIC_PUT_SIZE" => plain(&mut traffic.topic(key)?.bytes),
+        "BROKER_PUT_NUMS" if key == cluster => plain(&mut traffic.put_flow),
+        "BROKER_GET_NUMS" if key == cluster => plain(&mut traffic.got_flow),
+        _ => {
+            let (topic, group) = key.split_once('@')?;
+            let flows = traffic.group(topic, group)?;
+            match name {
+                "GROUP_GET_NUMS" => plain(&mut flows.read.messages),
+                "GROUP_GET_SIZE" => plain(&mut flows.read.bytes),
+                "SNDBCK_PUT_NUMS" => plain(&mut flows.sent_back),
+                "GROUP_GET_LATENCY" => Some(Statistic {
+                    sum: &mut flows.read_ms,
+                    times: Some(&mut flows.reads),
+                }),
+                _ => None,
+            }
+        }
     }
 }
 
-fn spans(flow: &mut Flow, now: Duration) -> Value {
-    let span = |span: Span| json!({ "avgpt": 0.0, "sum": span.sum, "tps": span.rate });
-    json!({
-        "statsDay": span(flow.day(now)),
-        "statsHour": span(flow.hour(now)),
-        "statsMinute": span(flow.minute(now)),
-    })
+impl Statistic<'_> {
+    fn spans(self, now: Duration) -> Value {
+        let Self { sum, mut times } = self;
+        let mut span = |of: fn(&mut Flow, Duration) -> Span| {
+            let (sum, times) = (of(sum, now), times.as_mut().map(|times| of(times, now).sum));
+            let times = times.unwrap_or(0);
+            let average = if times > 0 {
+                sum.sum as f64 / times as f64
+            } else {
+                0.0
+            };
+            json!({ "avgpt": average, "sum": sum.sum, "tps": sum.rate })
+        };
+        json!({
+            "statsDay": span(Flow::day),
+            "statsHour": span(Flow::hour),
+            "statsMinute": span(Flow::minute),
+        })
+    }
 }

@@ -78,17 +78,25 @@ pub(super) async fn stats<D: Disk, R: Runtime>(
             Some(offset) => queues::store_time(shard, &place.queue, QueueOffset(offset)).await,
             None => 0,
         };
+        let pulled = shard.with_traffic(|traffic, _| {
+            let flows = traffic.group(&place.topic, group)?;
+            flows.pulled(place.queue.id as i32)
+        });
+        // Nothing was pulled since the start: it would go on from there.
+        let pulled = pulled.unwrap_or(consumed.0);
         let stats = json!({
             "brokerOffset": place.queue.range.visible.0,
             "consumerOffset": consumed.0,
             "lastTimestamp": last,
-            "pullOffset": consumed.0,
+            "pullOffset": pulled,
         });
         table.push(&place.topic, place.queue.id, &stats);
         if last_topic != Some(&place.topic) {
             rate += shard.with_traffic(|traffic, clock| {
                 let flows = traffic.group(&place.topic, group);
-                flows.map_or(0.0, |flows| flows.messages.minute(clock.monotonic).rate)
+                flows.map_or(0.0, |flows| {
+                    flows.read.messages.minute(clock.monotonic).rate
+                })
             });
             last_topic = Some(&place.topic);
         }

@@ -1,0 +1,170 @@
+//! What RocketMQ's clients learn from the name server while brokers and topics come and go.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ringmq_wire::remoting::body::groups::ConsumerIds;
+use ringmq_wire::remoting::body::heartbeat::{ConsumerData, Heartbeat, Subscription};
+use ringmq_wire::remoting::body::routes::TopicRoute;
+use ringmq_wire::remoting::body::topics::perm;
+use ringmq_wire::remoting::{Command, body, request_code as code, response_code};
+use rustix::process::Signal;
+
+use super::client::Client;
+use crate::harness::{Broker, scratch, until};
+
+fn send(topic: &str) -> Command {
+    Command::request(code::SEND_MESSAGE_V2, 0)
+        .field("a", "producers")
+        .field("b", topic)
+        .field("c", "TBW102")
+        .field("d", 4)
+        .field("e", 0)
+        .field("f", 0)
+        .field("g", 1)
+        .field("h", 0)
+        .field("i", "")
+        .field("j", 0)
+        .field("m", false)
+}
+
+/// The route as a client of RocketMQ 5 asks for it; `None`: nobody serves the topic.
+fn route(names: &mut Client, topic: &str) -> Option<TopicRoute> {
+    let command = Command::request(code::GET_ROUTEINFO_BY_TOPIC, 0).field("topic", topic);
+    let (answer, bytes) = names.ask(command, &[]);
+    (answer.code == response_code::SUCCESS).then(|| body::decode(&bytes).expect("a route"))
+}
+
+fn name_server(broker: &Broker) -> Client {
+    Client::connect(broker.namesrv.parse().expect("an address"))
+}
+
+#[test]
+fn a_first_message_makes_its_topic_on_all_shards_at_once() {
+    const SHARDS: usize = 4;
+    let home = scratch();
+    let shards = SHARDS.to_string();
+    let broker = Broker::dev(&home.path().join("data"), &["--shards", &shards]);
+    let mut names = name_server(&broker);
+    for round in 0..8 {
+        let topic = format!("first-{round}");
+        let done = Arc::new(AtomicBool::new(false));
+        let (mut watching, asked, stop) = (name_server(&broker), topic.clone(), done.clone());
+        // Another client, which asks all the time.
+        let watcher = std::thread::spawn(move || {
+            let mut seen = BTreeSet::new();
+            while !stop.load(Ordering::Acquire) {
+                seen.extend(route(&mut watching, &asked).map(|route| route.brokers.len()));
+            }
+            seen
+        });
+        let mut client = Client::connect(broker.shards[round % SHARDS]);
+        let (answer, _) = client.ask(send(&topic), b"the first");
+        assert_eq!(answer.code, response_code::SUCCESS, "{:?}", answer.remark);
+        let after = route(&mut names, &topic).expect("known before the answer");
+        assert_eq!(after.brokers.len(), SHARDS);
+        done.store(true, Ordering::Release);
+        let seen = watcher.join().expect("every answer could be read");
+        assert!(
+            seen.iter().all(|brokers| *brokers == SHARDS),
+            "{topic}: {seen:?}"
+        );
+    }
+}
+
+/// Whether producers find queues of the topic to write.
+fn is_written(names: &mut Client, topic: &str) -> bool {
+    let route = route(names, topic).expect("readers still find it");
+    route
+        .queues
+        .iter()
+        .any(|queues| queues.perm & perm::WRITE != 0)
+}
+
+#[test]
+fn a_node_that_takes_no_messages_says_so_and_leaves_the_routes_of_producers() {
+    let home = scratch();
+    let broker = Broker::dev(
+        &home.path().join("data"),
+        &["--shards", "2", "--set", "drain_ms=3600000"],
+    );
+    let mut names = name_server(&broker);
+    let mut client = Client::connect(broker.shards[0]);
+    let mut other = Client::connect(broker.shards[1]);
+    let code_of = |client: &mut Client| client.ask(send("t"), b"x").0.code;
+    assert_eq!(code_of(&mut client), response_code::SUCCESS);
+    assert!(is_written(&mut names, "t"));
+    // Taken away by an operator, and given back. One shard is asked; both do it.
+    for (permission, code_wanted) in [
+        (4, response_code::SERVICE_NOT_AVAILABLE),
+        (6, response_code::SUCCESS),
+    ] {
+        let update = Command::request(code::UPDATE_BROKER_CONFIG, 0);
+        let text = format!("brokerPermission={permission}\n");
+        let (answer, _) = client.ask(update, text.as_bytes());
+        assert_eq!(answer.code, response_code::SUCCESS, "{:?}", answer.remark);
+        until("both shards do as they were told", || {
+            code_of(&mut client) == code_wanted && code_of(&mut other) == code_wanted
+        });
+        let writes = permission == 6;
+        until("so do the routes", || is_written(&mut names, "t") == writes);
+    }
+    // A node that is about to stop.
+    broker.signal(Signal::TERM);
+    until("it takes no messages", || {
+        code_of(&mut client) == response_code::SERVICE_NOT_AVAILABLE
+    });
+    until("producers find nothing", || !is_written(&mut names, "t"));
+    // Twice: do not wait for the clients.
+    broker.signal(Signal::TERM);
+    assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_falls_silent_leaves_its_groups() {
+    let home = scratch();
+    let broker = Broker::dev(
+        &home.path().join("data"),
+        &["--set", "groups.client_expiry_ms=1000"],
+    );
+    let beat = |client: &mut Client, id: &str| {
+        let heartbeat = Heartbeat {
+            client_id: id.to_owned(),
+            consumers: vec![ConsumerData {
+                group: "readers".to_owned(),
+                subscriptions: vec![Subscription {
+                    topic: "t".to_owned(),
+                    version: 1,
+                    ..Subscription::default()
+                }],
+                ..ConsumerData::default()
+            }],
+            ..Heartbeat::default()
+        };
+        let command = Command::request(code::HEART_BEAT, 0);
+        let (answer, _) = client.ask(command, &body::encode(&heartbeat));
+        assert_eq!(answer.code, response_code::SUCCESS, "{:?}", answer.remark);
+    };
+    let mut silent = Client::connect(broker.shards[0]);
+    let mut alive = Client::connect(broker.shards[0]);
+    beat(&mut silent, "silent");
+    beat(&mut alive, "alive");
+    let list =
+        Command::request(code::GET_CONSUMER_LIST_BY_GROUP, 0).field("consumerGroup", "readers");
+    let mut ids = Vec::new();
+    // It keeps its connection, and even asks for things: only heartbeats count.
+    until("the silent one is gone", || {
+        beat(&mut alive, "alive");
+        let (answer, bytes) = silent.ask(list.clone(), &[]);
+        assert_eq!(answer.code, response_code::SUCCESS, "the other is there");
+        let listed: ConsumerIds = body::decode(&bytes).expect("ids");
+        ids = listed.ids;
+        ids == ["alive"]
+    });
+    alive.request(code::NOTIFY_CONSUMER_IDS_CHANGED);
+    beat(&mut silent, "silent");
+    let (_, bytes) = alive.ask(list, &[]);
+    let listed: ConsumerIds = body::decode(&bytes).expect("ids");
+    assert_eq!(listed.ids, ["alive", "silent"], "it may come back");
+}
