@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Connecting, and each request with its answer.
+/// Connecting, sending a round of requests, and each answer.
 const STEP: Duration = Duration::from_secs(3);
 /// Answers of a name server to registrations are small.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -111,17 +111,13 @@ impl Connection {
         count: usize,
     ) -> Result<Vec<Result<(), NotTaken>>, ConnectionError> {
         let frames = std::mem::take(&mut self.begun);
-        timeout(STEP, async {
-            self.stream.write_all(&frames).await?;
-            let first = self.correlation_id + 1 - count as u64;
-            let mut answers = Vec::with_capacity(count);
-            for correlation_id in first..=self.correlation_id {
-                answers.push(self.answer(correlation_id).await?);
-            }
-            Ok(answers)
-        })
-        .await
-        .map_err(|_| ConnectionError::Timeout)?
+        in_time(async { Ok(self.stream.write_all(&frames).await?) }).await?;
+        let first = self.correlation_id + 1 - count as u64;
+        let mut answers = Vec::with_capacity(count);
+        for correlation_id in first..=self.correlation_id {
+            answers.push(in_time(self.answer(correlation_id)).await?);
+        }
+        Ok(answers)
     }
 
     async fn answer(
@@ -157,4 +153,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// One step, which may take [`STEP`].
+async fn in_time<T>(
+    step: impl Future<Output = Result<T, ConnectionError>>,
+) -> Result<T, ConnectionError> {
+    timeout(STEP, step)
+        .await
+        .map_err(|_| ConnectionError::Timeout)?
 }

@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization};
+use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization, request_code as code};
 
 use crate::harness::PATIENCE;
 
@@ -112,6 +112,37 @@ impl Client {
         }
         true
     }
+}
+
+/// A message for a queue of a topic, made after RocketMQ's template if it is not there.
+pub fn send(topic: &str, queue: i32) -> Command {
+    Command::request(code::SEND_MESSAGE_V2, 0)
+        .field("a", "producers")
+        .field("b", topic)
+        .field("c", "TBW102")
+        .field("d", 4)
+        .field("e", queue)
+        .field("f", 0)
+        .field("g", 1234)
+        .field("h", 0)
+        .field("i", "")
+        .field("j", 0)
+        .field("m", false)
+}
+
+/// What a group reads of queue 0 from there on, without waiting.
+pub fn pull(topic: &str, group: &str, offset: u64) -> Command {
+    Command::request(code::PULL_MESSAGE, 0)
+        .field("consumerGroup", group)
+        .field("topic", topic)
+        .field("queueId", 0)
+        .field("queueOffset", offset)
+        .field("maxMsgNums", 32)
+        .field("sysFlag", 4)
+        .field("commitOffset", 0)
+        .field("suspendTimeoutMillis", 0)
+        .field("subscription", "*")
+        .field("subVersion", 1)
 }
 
 impl Drop for Client {

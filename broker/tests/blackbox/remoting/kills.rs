@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use ringmq_wire::remoting::message::StoredMessages;
-use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization, request_code as code};
+use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization};
 
-use super::client::Client;
+use super::client::{Client, pull, send};
 use crate::harness::{Broker, Random, scratch};
 
 /// Sends that may be unanswered, as an asynchronous producer has them.
@@ -30,7 +30,7 @@ impl Sender {
                 let number = self.sent;
                 let command = Command {
                     opaque: number as i32,
-                    ..send()
+                    ..send("kept", 0)
                 };
                 let body = body(number, random.below(10_000) as usize);
                 self.sent += 1;
@@ -44,21 +44,6 @@ impl Sender {
             self.acknowledged.push(number);
         }
     }
-}
-
-fn send() -> Command {
-    Command::request(code::SEND_MESSAGE_V2, 0)
-        .field("a", "producers")
-        .field("b", "kept")
-        .field("c", "TBW102")
-        .field("d", 1)
-        .field("e", 0)
-        .field("f", 0)
-        .field("g", 1)
-        .field("h", 0)
-        .field("i", "")
-        .field("j", 0)
-        .field("m", false)
 }
 
 fn body(number: u64, filler: usize) -> Vec<u8> {
@@ -82,18 +67,8 @@ fn stored(broker: &Broker) -> Vec<u64> {
     let mut client = Client::connect(broker.shards[0]);
     let mut numbers = Vec::new();
     loop {
-        let pull = Command::request(code::PULL_MESSAGE, 0)
-            .field("consumerGroup", "readers")
-            .field("topic", "kept")
-            .field("queueId", 0)
-            .field("queueOffset", numbers.len())
-            .field("maxMsgNums", 32)
-            .field("sysFlag", 4)
-            .field("commitOffset", 0)
-            .field("suspendTimeoutMillis", 0)
-            .field("subscription", "*")
-            .field("subVersion", 1);
-        let (answer, bytes) = client.ask(pull, &[]);
+        let from = numbers.len() as u64;
+        let (answer, bytes) = client.ask(pull("kept", "readers", from), &[]);
         if answer.code != 0 {
             return numbers;
         }

@@ -3,13 +3,15 @@
 use std::net::{SocketAddr, TcpListener};
 
 use ringmq_wire::batch::{BatchBuilder, BatchOptions, Record};
+use ringmq_wire::native::schema::{GroupJoinRequestT, SubscriptionT};
 use ringmq_wire::remoting::batch::InnerMessages;
 use ringmq_wire::remoting::body::stats::ResetOffsets;
 use ringmq_wire::remoting::message::StoredMessages;
 use ringmq_wire::remoting::{Command, body, properties, request_code as code, response_code};
 
 use super::captures::{self, Asked};
-use super::client::Client;
+use super::client::{Client, pull, send};
+use crate::ask;
 use crate::harness::{Broker, scratch};
 use crate::wire::Wire;
 
@@ -58,6 +60,7 @@ impl Sent {
                 // The expression is in the pull: nobody sent a heartbeat here.
                 "sysFlag" => "4".to_owned(),
                 "subscription" => "*".to_owned(),
+                "expressionType" => "TAG".to_owned(),
                 _ => value.clone(),
             };
             command.fields.push((name.clone(), value));
@@ -118,35 +121,6 @@ fn sent_before(client: &mut Client, sent: &Sent) -> usize {
     let (answer, _) = client.ask(command, &[]);
     let offset: u32 = answer.required("offset").expect("a number");
     offset as usize
-}
-
-fn send(topic: &str, queue: i32) -> Command {
-    Command::request(code::SEND_MESSAGE_V2, 0)
-        .field("a", "producers")
-        .field("b", topic)
-        .field("c", "TBW102")
-        .field("d", 4)
-        .field("e", queue)
-        .field("f", 0)
-        .field("g", 1234)
-        .field("h", 0)
-        .field("i", "")
-        .field("j", 0)
-        .field("m", false)
-}
-
-fn pull(topic: &str, group: &str, offset: u64) -> Command {
-    Command::request(code::PULL_MESSAGE, 0)
-        .field("consumerGroup", group)
-        .field("topic", topic)
-        .field("queueId", 0)
-        .field("queueOffset", offset)
-        .field("maxMsgNums", 32)
-        .field("sysFlag", 4)
-        .field("commitOffset", 0)
-        .field("suspendTimeoutMillis", 0)
-        .field("subscription", "*")
-        .field("subVersion", 1)
 }
 
 /// A port that is free, and so is the one two below it.
@@ -315,4 +289,34 @@ fn a_group_that_was_there_before_the_queue_begins_at_its_start() {
     assert_eq!(first("early", "young"), zero);
     assert_eq!(first("early", "old").0, response_code::QUERY_NOT_FOUND);
     assert_eq!(first("late", "young").0, response_code::QUERY_NOT_FOUND);
+}
+
+#[test]
+fn pulls_and_commits_are_refused_for_a_group_of_native_members() {
+    let home = scratch();
+    let broker = Broker::dev(&home.path().join("data"), &[]);
+    let mut client = Client::connect(broker.shards[0]);
+    client.ask(send("t", 0), b"x");
+    let (answer, _) = client.ask(pull("t", "g", 0), &[]);
+    assert_eq!(answer.code, response_code::SUCCESS, "nobody is in it yet");
+    let mut wire = Wire::connect(broker.shards[0]);
+    let mut subscription = SubscriptionT::default();
+    subscription.topic = "t".to_owned();
+    let mut join = GroupJoinRequestT::default();
+    join.group = "g".to_owned();
+    join.member = "native".to_owned();
+    join.subscriptions = Some(vec![subscription]);
+    join.session_timeout_ms = 60_000;
+    ask!(wire, GroupJoin, GroupJoinResponse, &join).expect("joins");
+    let commit = Command::request(code::UPDATE_CONSUMER_OFFSET, 0)
+        .field("consumerGroup", "g")
+        .field("topic", "t")
+        .field("queueId", 0)
+        .field("commitOffset", 1);
+    for refused in [pull("t", "g", 0), commit] {
+        let (answer, _) = client.ask(refused, &[]);
+        assert_eq!(answer.code, response_code::NO_PERMISSION);
+        let remark = answer.remark.expect("why");
+        assert!(remark.contains("native"), "{remark}");
+    }
 }

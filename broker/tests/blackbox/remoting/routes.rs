@@ -11,23 +11,8 @@ use ringmq_wire::remoting::body::topics::perm;
 use ringmq_wire::remoting::{Command, body, request_code as code, response_code};
 use rustix::process::Signal;
 
-use super::client::Client;
+use super::client::{Client, send};
 use crate::harness::{Broker, scratch, until};
-
-fn send(topic: &str) -> Command {
-    Command::request(code::SEND_MESSAGE_V2, 0)
-        .field("a", "producers")
-        .field("b", topic)
-        .field("c", "TBW102")
-        .field("d", 4)
-        .field("e", 0)
-        .field("f", 0)
-        .field("g", 1)
-        .field("h", 0)
-        .field("i", "")
-        .field("j", 0)
-        .field("m", false)
-}
 
 /// The route as a client of RocketMQ 5 asks for it; `None`: nobody serves the topic.
 fn route(names: &mut Client, topic: &str) -> Option<TopicRoute> {
@@ -60,7 +45,7 @@ fn a_first_message_makes_its_topic_on_all_shards_at_once() {
             seen
         });
         let mut client = Client::connect(broker.shards[round % SHARDS]);
-        let (answer, _) = client.ask(send(&topic), b"the first");
+        let (answer, _) = client.ask(send(&topic, 0), b"the first");
         assert_eq!(answer.code, response_code::SUCCESS, "{:?}", answer.remark);
         let after = route(&mut names, &topic).expect("known before the answer");
         assert_eq!(after.brokers.len(), SHARDS);
@@ -92,7 +77,7 @@ fn a_node_that_takes_no_messages_says_so_and_leaves_the_routes_of_producers() {
     let mut names = name_server(&broker);
     let mut client = Client::connect(broker.shards[0]);
     let mut other = Client::connect(broker.shards[1]);
-    let code_of = |client: &mut Client| client.ask(send("t"), b"x").0.code;
+    let code_of = |client: &mut Client| client.ask(send("t", 0), b"x").0.code;
     assert_eq!(code_of(&mut client), response_code::SUCCESS);
     assert!(is_written(&mut names, "t"));
     // Taken away by an operator, and given back. One shard is asked; both do it.
