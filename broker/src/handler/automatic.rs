@@ -49,7 +49,8 @@ fn after_template<D: Disk, R: Runtime>(
     template: &str,
     queues: i32,
 ) -> Result<(u32, TopicSettings), Refusal> {
-    if !shard.node().identity().auto_create {
+    let node = shard.node();
+    if !node.automatic().topics.or(node.identity().auto_create) {
         return Err(Refusal::new(
             ErrorCode::AutoCreateDisabled,
             format!(
@@ -147,7 +148,7 @@ pub async fn ensure_group<D: Disk, R: Runtime>(
     let known = shard.with_state(|state| state.group_settings(group).cloned());
     let settings = match known {
         Some(settings) => settings,
-        None if shard.settings().auto_create_groups => {
+        None if shard.makes_groups() => {
             let settings = GroupSettings::default();
             let record =
                 shard.with_state(|state| group_settings::put(state, group, settings.clone()))?;

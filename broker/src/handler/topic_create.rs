@@ -14,7 +14,7 @@ pub async fn handle<D: Disk, R: Runtime>(
     request: TopicCreateRequestT,
 ) -> Result<TopicCreateResponseT, Refusal> {
     let node = shard.node();
-    if request.automatic && !node.identity().auto_create {
+    if request.automatic && !node.automatic().topics.or(node.identity().auto_create) {
         return Err(Refusal::new(
             ErrorCode::AutoCreateDisabled,
             format!(

@@ -7,6 +7,7 @@
 //!   table entry, never across an await, and are not on the path of messages.
 //! - Everything behind a lock here is small and changes rarely: group membership and the topics of a shard.
 
+mod automatic;
 mod clients;
 mod command;
 mod shares;
@@ -22,6 +23,7 @@ use ringmq_wire::native::schema::{
     GroupJoinResponseT, GroupMemberT, SubscriptionT, TopicCreateResponseT, TopicRecordT,
 };
 
+pub use automatic::Automatic;
 pub use command::{
     CallError, ClientAnswer, ControlCommand, ControlError, Join, Reply, ShardCommand, reply,
 };
@@ -102,6 +104,7 @@ struct Inner {
     shares_generation: watch::Sender<u64>,
     /// Which shards have loaded their topics.
     loaded: watch::Sender<Vec<bool>>,
+    automatic: Automatic,
     started: Instant,
 }
 
@@ -123,6 +126,7 @@ impl NodeHandle {
             shares,
             shares_generation: watch::Sender::new(0),
             loaded,
+            automatic: Automatic::default(),
             started: Instant::now(),
         };
         (
@@ -155,6 +159,11 @@ impl NodeHandle {
     /// Who this node is.
     pub fn identity(&self) -> &NodeIdentity {
         &self.inner.identity
+    }
+
+    /// What was said while the node runs about things that come into being by use.
+    pub fn automatic(&self) -> &Automatic {
+        &self.inner.automatic
     }
 
     /// All shards, by index.

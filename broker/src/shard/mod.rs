@@ -364,6 +364,12 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
         self.with_traffic(|traffic, clock| traffic.read(clock, messages));
     }
 
+    /// Whether a group that RocketMQ clients name, and nobody made, comes into being.
+    pub fn makes_groups(&self) -> bool {
+        let setting = self.inner.settings.auto_create_groups;
+        self.node().automatic().groups.or(setting)
+    }
+
     /// Whether new messages are taken; reads go on without.
     pub fn is_writable(&self) -> bool {
         self.inner.writable.get()

@@ -122,3 +122,57 @@ fn slice_of(section: &Bytes, part: &[u8]) -> Bytes {
 fn text(bytes: &Bytes) -> &str {
     std::str::from_utf8(bytes).expect("cut from checked text")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringmq_wire::batch::{BatchBuilder, BatchOptions, Envelope, Record, place};
+
+    /// 5,000 zero bytes as a Java client of RocketMQ 4.9.7 compressed them.
+    const ZEROS: [u8; 28] = [
+        0x78, 0x5e, 0xed, 0xc1, 0x31, 0x01, 0x00, 0x00, 0x00, 0xc2, 0xa0, 0xf5, 0x4f, 0x6d, 0x0a,
+        0x3f, 0xa0, 0x00, 0x00, 0x00, 0x00, 0x80, 0xb7, 0x01, 0x13, 0x88, 0x00, 0x01,
+    ];
+
+    fn stored(bodies: &[(i32, &[u8])]) -> Bytes {
+        let mut builder = BatchBuilder::new();
+        for (sys_flag, body) in bodies {
+            let envelope = Envelope {
+                flag: 0,
+                sys_flag: *sys_flag,
+                reconsume_times: 0,
+                body_crc: 0,
+                prepared_position: 0,
+                born_host: None,
+                properties: "",
+            };
+            let record = Record {
+                born_time_ms: 0,
+                keys: &[],
+                tag: "",
+                properties: &[],
+                envelope: Some(envelope),
+                body,
+            };
+            builder.push(&record).expect("carryable");
+        }
+        let mut bytes = builder.finish(&BatchOptions::default()).expect("small");
+        place(&mut bytes, 1, 0, 1);
+        bytes.into()
+    }
+
+    #[test]
+    fn bodies_that_rocketmq_producers_compressed_arrive_as_they_were_given() {
+        let bytes = stored(&[(0x301, &ZEROS), (0, &ZEROS), (0x301, b"none of it")]);
+        let decoded = batch(&bytes).expect("whole");
+        let bodies: Vec<&Bytes> = decoded
+            .messages
+            .iter()
+            .map(|message| &message.body)
+            .collect();
+        assert_eq!(bodies[0], &vec![0; 5_000]);
+        assert_eq!(bodies[1], &ZEROS[..], "nobody said that it is compressed");
+        assert_eq!(bodies[2], &b"none of it"[..], "as it was sent");
+        assert_eq!(decoded.bytes, bytes.len() + 5_000);
+    }
+}

@@ -129,7 +129,7 @@ mod tests {
     fn what_does_not_fit_is_left_out_and_counted() {
         let long = "x".repeat(20_000);
         let pairs = [("a", &*long), ("b", &*long), ("c", "d"), (name::KEYS, "k")];
-        let text = within_limit(&properties::encode(pairs.into_iter()));
+        let text = within_limit(&properties::encode(pairs));
         assert!(text.len() <= PROPERTIES_BYTES_MAX);
         let kept: Vec<_> = properties::pairs(&text).collect();
         let expected = [
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(kept, expected);
         // Not even the keys fit.
         let keys = "k".repeat(40_000);
-        let text = within_limit(&properties::encode([(name::KEYS, &*keys)].into_iter()));
+        let text = within_limit(&properties::encode([(name::KEYS, &*keys)]));
         assert_eq!(
             properties::pairs(&text).collect::<Vec<_>>(),
             [(LEFT_OUT, "1")]

@@ -11,7 +11,7 @@ use ringmq_wire::remoting::body::topics::perm;
 use ringmq_wire::remoting::{Command, body, request_code as code, response_code};
 use rustix::process::Signal;
 
-use super::client::{Client, send};
+use super::client::{Client, pull, send};
 use crate::harness::{Broker, scratch, until};
 
 /// The route as a client of RocketMQ 5 asks for it; `None`: nobody serves the topic.
@@ -104,6 +104,35 @@ fn a_node_that_takes_no_messages_says_so_and_leaves_the_routes_of_producers() {
     // Twice: do not wait for the clients.
     broker.signal(Signal::TERM);
     assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
+fn making_by_use_is_switched_off_and_on_for_the_whole_node() {
+    let home = scratch();
+    let broker = Broker::dev(&home.path().join("data"), &["--shards", "2"]);
+    let mut clients = broker.shards.clone().into_iter().map(Client::connect);
+    let (mut client, mut other) = (clients.next().expect("two"), clients.next().expect("two"));
+    let update = |client: &mut Client, text: &str| {
+        let command = Command::request(code::UPDATE_BROKER_CONFIG, 0);
+        client.ask(command, text.as_bytes()).0
+    };
+    let off = "autoCreateTopicEnable=false\nautoCreateSubscriptionGroup=false\n";
+    assert_eq!(update(&mut client, off).code, response_code::SUCCESS);
+    let (answer, _) = other.ask(send("none", 0), b"x");
+    assert_eq!(answer.code, response_code::TOPIC_NOT_EXIST);
+    let (answer, _) = other.ask(pull("TBW102", "none", 0), &[]);
+    assert_eq!(answer.code, response_code::SUBSCRIPTION_GROUP_NOT_EXIST);
+    let (_, shown) = other.ask(Command::request(code::GET_BROKER_CONFIG, 0), &[]);
+    assert!(String::from_utf8_lossy(&shown).contains("autoCreateTopicEnable=false"));
+    // One that cannot be changed: nothing is.
+    let mixed = update(&mut client, "autoCreateTopicEnable=true\nlistenPort=1\n");
+    assert_eq!(mixed.code, response_code::INVALID_PARAMETER);
+    let (answer, _) = other.ask(send("none", 0), b"x");
+    assert_eq!(answer.code, response_code::TOPIC_NOT_EXIST);
+    let on = "autoCreateTopicEnable=true\n";
+    assert_eq!(update(&mut client, on).code, response_code::SUCCESS);
+    let (answer, _) = other.ask(send("none", 0), b"x");
+    assert_eq!(answer.code, response_code::SUCCESS, "{:?}", answer.remark);
 }
 
 #[test]

@@ -8,6 +8,10 @@ use serde_json::json;
 use std::fmt::Write;
 use std::rc::Rc;
 
+/// Whether topics, and groups, come into being by use.
+pub(super) const TOPICS: &str = "autoCreateTopicEnable";
+pub(super) const GROUPS: &str = "autoCreateSubscriptionGroup";
+
 const HOUR_MS: i64 = 3_600_000;
 
 pub async fn handle<D: Disk, R: Runtime>(
@@ -30,13 +34,14 @@ pub async fn handle<D: Disk, R: Runtime>(
 /// Names and values, sorted.
 pub(super) fn properties<D: Disk, R: Runtime>(shard: &Shard<D, R>) -> Vec<(&'static str, String)> {
     let identity = shard.node().identity();
+    let makes_topics = shard.node().automatic().topics.or(identity.auto_create);
     let address = shard.address();
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
     let retention_hours = shard.settings().retention_ms.map_or(0, |ms| ms / HOUR_MS);
     let permission = if shard.is_writable() { 6 } else { 4 };
     let mut properties = vec![
-        ("autoCreateSubscriptionGroup", true.to_string()),
-        ("autoCreateTopicEnable", identity.auto_create.to_string()),
+        (GROUPS, shard.makes_groups().to_string()),
+        (TOPICS, makes_topics.to_string()),
         ("brokerClusterName", identity.cluster.clone()),
         ("brokerIP1", host.to_owned()),
         ("brokerId", 0.to_string()),
