@@ -19,6 +19,9 @@ type ReadOf<D> = <<D as Disk>::File as DiskFile>::Read;
 /// Reads under way above which nothing is read ahead.
 const READS_FOR_READ_AHEAD_MAX: usize = 8;
 
+/// Chunks read ahead of a reader that takes small steps.
+const READ_AHEAD_CHUNKS_MIN: usize = 2;
+
 /// Why a span was not read.
 enum SpanError {
     Disk(DiskError),
@@ -67,7 +70,15 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
             return;
         }
         let geometry = self.inner.geometry;
-        for ahead in geometry.chunks_behind(&last, self.inner.options.read_ahead_chunks) {
+        if geometry.is_large(&last) {
+            return;
+        }
+        // As far ahead as the reader goes at a time.
+        let count = (step.bytes / geometry.chunk_bytes) as usize;
+        let count = count
+            .max(READ_AHEAD_CHUNKS_MIN)
+            .min(self.inner.options.read_ahead_chunks);
+        for ahead in geometry.chunks_behind(&last, count) {
             let Some(span) = geometry.chunk_span(ahead, end) else {
                 break;
             };
@@ -83,7 +94,7 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
         }
     }
 
-    /// A record from chunks; `None` if its chunks are not worth it or cannot be read.
+    /// A record from chunks; `None` if it is large, or its chunks are not worth it or cannot be read.
     async fn in_chunks(
         &self,
         extent: &Extent,
@@ -92,10 +103,12 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
     ) -> Option<SharedSlice<D>> {
         let geometry = self.inner.geometry;
         let (segment, range) = geometry.record(extent);
-        let ids = geometry.chunks(segment, &range)?;
-        let mut parts = Vec::with_capacity(ids.len());
+        if geometry.is_large(extent) {
+            return None;
+        }
+        let mut parts = Vec::with_capacity(2);
         let mut waited = false;
-        for id in ids {
+        for id in geometry.chunks(segment, &range) {
             let start = id.number * geometry.chunk_bytes;
             let needed = range.end.min(start + geometry.chunk_bytes) - start;
             let cached = self.inner.chunks.borrow_mut().find(id, needed as usize);

@@ -4,13 +4,14 @@
 //!  batches of a queue (from the index)
 //!       │ in the tail cache? ──▶ served, no IO
 //!       ▼
-//!  many of them in one chunk of the log (256 KiB), or the chunk asked for again? ──▶ chunk cache, read-ahead
+//!  small, and many of them in one chunk of the log (256 KiB), or the chunk asked for again? ──▶ chunk cache, read-ahead
 //!       │ else
 //!       ▼
 //!  a read of just the blocks of that batch
 //! ```
 //! - Chunks belong to the log, not to a reader: readers of different queues that go through the same region share
 //!   them. Read-ahead follows a reader by (queue, next offset), so any number of interleaved readers each stream.
+//! - Several reads of one request are under way at a time, so that a single reader gets what the disk can give.
 //! - Memory is bounded: chunks in the cache, chunks being read ahead, streams remembered. Nothing here evicts the tail.
 //! - Equal reads that are under way at the same time are one read.
 //! - Whatever comes from the disk is checked before it is served: record header, batch structure, both checksums of the
@@ -35,11 +36,16 @@ use crate::runtime::Runtime;
 use crate::store::StoredBatch;
 use chunks::Chunks;
 use flight::Flights;
+use futures_util::stream::{self, StreamExt};
 use plan::{Geometry, Plan};
 use ringmq_wire::batch::BatchHeader;
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use streams::{Step, Streams};
+
+/// Reads of one request that are under way at a time.
+const READS_AT_ONCE: usize = 8;
 
 /// Where the bytes of segments come from.
 #[allow(
@@ -64,7 +70,7 @@ pub struct ReaderOptions {
     pub chunk_bytes: usize,
     /// Memory for chunks.
     pub cache_bytes: usize,
-    /// Chunks read ahead of a reader that goes through the log in order.
+    /// Most chunks read ahead of a reader that goes through the log in order.
     pub read_ahead_chunks: usize,
 }
 
@@ -75,7 +81,7 @@ impl ReaderOptions {
             segment_bytes,
             chunk_bytes: 256 << 10,
             cache_bytes: 16 << 20,
-            read_ahead_chunks: 2,
+            read_ahead_chunks: 8,
         }
     }
 }
@@ -173,38 +179,57 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
         tail: impl Fn(Position, usize) -> Option<SharedSlice<D>>,
     ) -> Result<Vec<StoredBatch<D>>, BatchReadError> {
         let mut served = Vec::with_capacity(batches.len());
-        let mut plan = None;
-        let mut last_from_disk = None;
-        for (number, batch) in batches.iter().enumerate() {
+        let at_tail = batches
+            .iter()
+            .map_while(|batch| self.in_tail(&extent_of(batch), &tail));
+        served.extend(at_tail);
+        let behind = &batches[served.len()..];
+        if behind.is_empty() {
+            return Ok(served);
+        }
+        let plan = Plan::of(self.inner.geometry, behind);
+        let groups = plan
+            .groups(behind)
+            .map(|group| self.read_group(group, end, &plan, &tail));
+        // The disk works on several at a time; they come out in order.
+        let mut groups = pin!(stream::iter(groups).buffered(READS_AT_ONCE));
+        while let Some((group, failed)) = groups.next().await {
+            served.extend(group);
+            match failed {
+                Some(error) if served.is_empty() => return Err(error),
+                Some(_) => break,
+                None => {}
+            }
+        }
+        let last = extent_of(&batches[served.len() - 1]);
+        if tail(last.position, 1).is_none() {
+            self.read_ahead(Step::of(&batches[..served.len()]), last, end);
+        }
+        Ok(served)
+    }
+
+    /// Batches of one chunk, one after the other, up to the first that cannot be served.
+    async fn read_group(
+        &self,
+        group: &[BatchRef],
+        end: Position,
+        plan: &Plan,
+        tail: &impl Fn(Position, usize) -> Option<SharedSlice<D>>,
+    ) -> (Vec<StoredBatch<D>>, Option<BatchReadError>) {
+        let mut served = Vec::with_capacity(group.len());
+        for batch in group {
             let extent = extent_of(batch);
-            if let Some(stored) = self.in_tail(&extent, &tail) {
+            // The first of all may have left the tail, others not yet.
+            if let Some(stored) = self.in_tail(&extent, tail) {
                 served.push(stored);
                 continue;
             }
-            let plan =
-                plan.get_or_insert_with(|| Plan::of(self.inner.geometry, &batches[number..]));
             match self.read_checked(&extent, Some(batch), end, plan).await {
                 Ok(stored) => served.push(stored),
-                Err(error) if served.is_empty() => return Err(error),
-                Err(_) => break,
+                Err(error) => return (served, Some(error)),
             }
-            last_from_disk = Some(extent);
         }
-        if let Some(last) = last_from_disk {
-            let batches = &batches[..served.len()];
-            let step = Step {
-                queue: batches[0].queue,
-                from: batches[0].base_offset,
-                next: batches[batches.len() - 1].next_offset,
-                bytes: batches
-                    .iter()
-                    .map(|batch| u64::from(batch.batch_bytes))
-                    .sum(),
-                end: Position(last.position.0 + plan::record_bytes(&last) as u64),
-            };
-            self.read_ahead(step, last, end);
-        }
-        Ok(served)
+        (served, None)
     }
 
     /// The batch at an extent of which only the index's word is known.
@@ -226,7 +251,7 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
     fn in_tail(
         &self,
         extent: &Extent,
-        tail: impl Fn(Position, usize) -> Option<SharedSlice<D>>,
+        tail: &impl Fn(Position, usize) -> Option<SharedSlice<D>>,
     ) -> Option<StoredBatch<D>> {
         let record = tail(extent.position, plan::record_bytes(extent))?;
         let bytes = record.slice(plan::RECORD_HEADER_BYTES..record.len());

@@ -11,6 +11,9 @@ pub(super) use crate::commitlog::record::RECORD_HEADER_BYTES;
 /// A chunk is read whole when at least this part of it is wanted.
 const DENSE_PART: u64 = 8;
 
+/// A record of more than this part of a chunk is large.
+const LARGE_PART: u64 = 4;
+
 /// A block-aligned range of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span {
@@ -57,11 +60,19 @@ impl Geometry {
         }
     }
 
-    /// The chunks that hold a range, if they are at most two.
-    pub(super) fn chunks(&self, segment: u64, range: &Range<u64>) -> Option<Vec<ChunkId>> {
+    /// Whether a record is read on its own: it would often lie across chunks, and be copied to be put together.
+    pub(super) fn is_large(&self, extent: &Extent) -> bool {
+        record_bytes(extent) as u64 * LARGE_PART > self.chunk_bytes
+    }
+
+    /// The chunks that hold the bytes of a record that is not large: at most two.
+    pub(super) fn chunks(
+        &self,
+        segment: u64,
+        range: &Range<u64>,
+    ) -> impl Iterator<Item = ChunkId> + use<> {
         let numbers = range.start / self.chunk_bytes..=(range.end - 1) / self.chunk_bytes;
-        let few = range.end - range.start <= self.chunk_bytes;
-        few.then(|| numbers.map(|number| ChunkId { segment, number }).collect())
+        numbers.map(move |number| ChunkId { segment, number })
     }
 
     /// What of a chunk may be read when everything below `end` is final; `None`: nothing.
@@ -111,6 +122,21 @@ impl Plan {
         Self { geometry, wanted }
     }
 
+    /// What is read together: the batches that start in one chunk, and each large one.
+    pub(super) fn groups<'a>(
+        &self,
+        batches: &'a [BatchRef],
+    ) -> impl Iterator<Item = &'a [BatchRef]> + use<'a> {
+        let geometry = self.geometry;
+        let chunk = move |batch: &BatchRef| {
+            let extent = super::extent_of(batch);
+            let (segment, range) = geometry.record(&extent);
+            (!geometry.is_large(&extent)).then_some((segment, range.start / geometry.chunk_bytes))
+        };
+        batches
+            .chunk_by(move |a, b| chunk(a).is_some_and(|chunk_of_a| chunk(b) == Some(chunk_of_a)))
+    }
+
     /// Whether a chunk is worth reading whole.
     pub(super) fn is_dense(&self, chunk: ChunkId) -> bool {
         let wanted = self.wanted.get(&chunk).copied().unwrap_or(0);
@@ -121,6 +147,8 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::TagsSummary;
+    use crate::position::{QueueHandle, QueueOffset};
 
     const GEOMETRY: Geometry = Geometry {
         segment_bytes: 5 * 4096,
@@ -140,9 +168,33 @@ mod tests {
         assert_eq!((segment, range.clone()), (1, 4090..4108));
         let blocks = GEOMETRY.blocks(segment, &range);
         assert_eq!((blocks.offset, blocks.len), (0, 2 * 4096));
-        assert_eq!(GEOMETRY.chunks(segment, &range).map(|c| c.len()), Some(1));
-        assert_eq!(GEOMETRY.chunks(0, &(8000..8200)).map(|c| c.len()), Some(2));
-        assert_eq!(GEOMETRY.chunks(0, &(0..8193)), None);
+        assert_eq!(GEOMETRY.chunks(segment, &range).count(), 1);
+        assert_eq!(GEOMETRY.chunks(0, &(8000..8200)).count(), 2);
+    }
+
+    #[test]
+    fn small_batches_of_a_chunk_are_read_together_and_large_ones_alone() {
+        let batch = |position, batch_bytes| BatchRef {
+            queue: QueueHandle(1),
+            base_offset: QueueOffset(0),
+            next_offset: QueueOffset(1),
+            position: Position(position),
+            batch_bytes,
+            record_count: 1,
+            store_time_ms: 0,
+            tags: TagsSummary::default(),
+        };
+        let batches = [
+            batch(0, 100),
+            batch(200, 2000),
+            batch(2400, 2200),
+            batch(5000, 3000),
+            batch(8100, 100),
+            batch(8300, 100),
+        ];
+        let plan = Plan::of(GEOMETRY, &batches);
+        let sizes: Vec<usize> = plan.groups(&batches).map(<[_]>::len).collect();
+        assert_eq!(sizes, [2, 1, 1, 1, 1]);
     }
 
     #[test]

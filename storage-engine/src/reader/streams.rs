@@ -1,5 +1,8 @@
 //! Who reads on where they stopped: pure.
 
+use super::extent_of;
+use super::plan::record_bytes;
+use crate::index::BatchRef;
 use crate::position::{Position, QueueHandle, QueueOffset};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,6 +22,24 @@ pub(super) struct Step {
     pub(super) bytes: u64,
     /// Of the end of the last.
     pub(super) end: Position,
+}
+
+impl Step {
+    /// Consecutive batches of one queue, at least one.
+    pub(super) fn of(batches: &[BatchRef]) -> Self {
+        let (first, last) = (batches[0], batches[batches.len() - 1]);
+        let end = last.position.0 + record_bytes(&extent_of(&last)) as u64;
+        Self {
+            queue: first.queue,
+            from: first.base_offset,
+            next: last.next_offset,
+            bytes: batches
+                .iter()
+                .map(|batch| u64::from(batch.batch_bytes))
+                .sum(),
+            end: Position(end),
+        }
+    }
 }
 
 /// Readers by what they will ask for next, and where in the log they are.
