@@ -130,7 +130,7 @@ registry! {
         OffsetOutOfRange = 60,
         /// The session number is not of this connection.
         UnknownSession = 61,
-        /// One fetch of this session is unanswered already.
+        /// As many fetches of this session as may be are unanswered already.
         SessionBusy = 62,
         /// The slot is in use, or not in the session.
         BadSlot = 63,

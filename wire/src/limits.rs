@@ -24,6 +24,8 @@ pub const CLIENT_ID_BYTES_MAX: usize = 255;
 pub const TOPIC_QUEUES_MAX: u32 = 65_536;
 /// Produce requests of one producer to one queue that may be unanswered.
 pub const PRODUCER_IN_FLIGHT_MAX: usize = 5;
+/// Fetch requests of one session that may be unanswered: one answer is on its way while the next is gathered.
+pub const FETCH_REQUESTS_MAX: usize = 2;
 
 const _: () = assert!(BATCH_BYTES_MAX + FRAME_HEADER_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT + PROPERTIES_BYTES_MAX < BATCH_BYTES_MAX);

@@ -9,7 +9,7 @@ use ringmq_wire::native::{
     Decoded, FramePrefix, PREFACE, VERSION, decode, encode, flags, header, schema,
 };
 
-/// A connection after Hello, for one request after the other.
+/// A connection after Hello, for requests that are answered one after the other.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: Socket<Frames>,
@@ -107,9 +107,22 @@ impl Connection {
         kind: Kind,
         frame: impl FnOnce(u64) -> Vec<u8>,
     ) -> Result<Frame, BenchError> {
+        let id = self.ask(frame).await?;
+        self.answer(kind, id).await
+    }
+
+    /// Sends a request and says under which id it will be answered.
+    pub(crate) async fn ask(
+        &mut self,
+        frame: impl FnOnce(u64) -> Vec<u8>,
+    ) -> Result<u64, BenchError> {
         self.last_id += 1;
-        let id = self.last_id;
-        self.socket.write(&frame(id)).await?;
+        self.socket.write(&frame(self.last_id)).await?;
+        Ok(self.last_id)
+    }
+
+    /// The next answer, which is that to request `id`.
+    pub(crate) async fn answer(&mut self, kind: Kind, id: u64) -> Result<Frame, BenchError> {
         let answer = self.socket.answer(kind.name()).await?;
         if let Some(refusal) = answer.refusal() {
             return Err(refusal.into_error(kind.name(), &self.socket.address));

@@ -6,8 +6,9 @@ use crate::BenchError;
 use crate::cluster::Lane;
 use crate::protocol::{Fetched, Fetching, From, Look};
 use ringmq_wire::codes::{ErrorCode, Kind};
+use ringmq_wire::limits::FETCH_REQUESTS_MAX;
 use ringmq_wire::native::{encode, header, schema};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 const MAX_WAIT_MS: u32 = 200;
 
@@ -15,7 +16,8 @@ const MAX_WAIT_MS: u32 = 200;
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     connection: Connection,
-    session: u32,
+    /// Unanswered requests, oldest first.
+    asked: VecDeque<u64>,
     request: schema::FetchRequestT,
     next: BTreeMap<u32, u64>,
 }
@@ -44,7 +46,7 @@ impl Fetching for Fetcher {
         };
         Ok(Self {
             connection,
-            session: 0,
+            asked: VecDeque::new(),
             request,
             next,
         })
@@ -60,16 +62,18 @@ impl Fetching for Fetcher {
     }
 
     async fn fetch(&mut self, look: Look) -> Result<Fetched, BenchError> {
-        self.request.session = self.session;
-        let (kind, request) = (Kind::Fetch, &self.request);
-        let frame = self
-            .connection
-            .call(kind, |id| encode(kind, 0, id, 0, |b| request.pack(b)))
-            .await?;
-        self.request.add = None;
+        if self.asked.is_empty() {
+            self.ask().await?;
+        }
+        let oldest = self.asked.pop_front().expect("one was just asked for");
+        let frame = self.connection.answer(Kind::Fetch, oldest).await?;
         let response =
             header::<schema::FetchResponse>(frame.header()).map_err(|error| self.damaged(error))?;
-        self.session = response.session();
+        self.request.session = response.session();
+        // The next answers are on their way while this one is looked at.
+        while self.asked.len() < FETCH_REQUESTS_MAX {
+            self.ask().await?;
+        }
         let mut fetched = Fetched::default();
         let mut rest = frame.payload();
         for queue in response.queues().into_iter().flatten() {
@@ -90,6 +94,14 @@ impl Fetching for Fetcher {
 }
 
 impl Fetcher {
+    async fn ask(&mut self) -> Result<(), BenchError> {
+        let request = &self.request;
+        let frame = |id| encode(Kind::Fetch, 0, id, 0, |b| request.pack(b));
+        self.asked.push_back(self.connection.ask(frame).await?);
+        self.request.add = None;
+        Ok(())
+    }
+
     fn damaged(&self, what: impl ToString) -> BenchError {
         self.connection.socket.protocol("fetch from", what)
     }

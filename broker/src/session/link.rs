@@ -9,6 +9,7 @@ use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::store::SharedSlice;
 use ringmq_wire::codes::Kind;
+use ringmq_wire::limits::FETCH_REQUESTS_MAX;
 use ringmq_wire::native::{self, flags};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -23,17 +24,46 @@ pub type AnswerPiece<D> = Piece<SharedSlice<D>>;
 pub struct AnswerGuard {
     /// Unsent bytes, and what they pin.
     pub permit: Permit,
-    /// The fetch session that may be asked again then.
+    /// The fetch that is answered then.
     pub fetch: Option<FetchBusy>,
 }
 
-/// A fetch session with an unanswered request; free again when dropped.
+/// Requests of one fetch session.
 #[derive(Debug)]
-pub struct FetchBusy(Rc<Cell<bool>>);
+struct FetchRequests {
+    unanswered: Cell<usize>,
+    /// Held by the request that is served; the others wait in order of arrival.
+    turn: Budget,
+}
+
+/// An unanswered request of a fetch session; makes room for another one when dropped.
+#[derive(Debug)]
+pub struct FetchBusy(Rc<FetchRequests>);
+
+impl FetchBusy {
+    fn claim(requests: Rc<FetchRequests>) -> Option<Self> {
+        let unanswered = requests.unanswered.get();
+        if unanswered == FETCH_REQUESTS_MAX {
+            return None;
+        }
+        requests.unanswered.set(unanswered + 1);
+        Some(Self(requests))
+    }
+
+    /// The session's turn, if no earlier request has it.
+    pub fn try_turn(&self) -> Option<Permit> {
+        self.0.turn.try_acquire(1)
+    }
+
+    /// Waits until the earlier requests of the session are served.
+    pub async fn turn(&self) -> Permit {
+        self.0.turn.acquire(1).await
+    }
+}
 
 impl Drop for FetchBusy {
     fn drop(&mut self) {
-        self.0.set(false);
+        self.0.unanswered.set(self.0.unanswered.get() - 1);
     }
 }
 
@@ -67,7 +97,7 @@ pub struct Link<D: Disk> {
     outbox: RefCell<Outbox<SharedSlice<D>, AnswerGuard>>,
     writer: Cell<Option<Waker>>,
     phase: Cell<Phase>,
-    fetch: RefCell<BTreeMap<SessionId, Rc<Cell<bool>>>>,
+    fetch: RefCell<BTreeMap<SessionId, Rc<FetchRequests>>>,
 }
 
 impl<D: Disk> Link<D> {
@@ -208,16 +238,18 @@ impl<D: Disk> Link<D> {
 
     /// A session that the registry opened belongs to this connection.
     pub fn fetch_opened(&self, session: SessionId) {
-        self.fetch.borrow_mut().insert(session, Rc::default());
+        let requests = FetchRequests {
+            unanswered: Cell::new(0),
+            turn: Budget::new(1),
+        };
+        self.fetch.borrow_mut().insert(session, Rc::new(requests));
     }
 
-    /// Claims a session for one request. `None`: not of this connection. `Some(None)`: one is unanswered.
+    /// Claims a place for one request. `None`: the session is not of this connection. `Some(None)`: it has
+    /// [`FETCH_REQUESTS_MAX`] unanswered ones.
     pub fn fetch_claim(&self, session: SessionId) -> Option<Option<FetchBusy>> {
-        let busy = Rc::clone(self.fetch.borrow().get(&session)?);
-        if busy.replace(true) {
-            return Some(None);
-        }
-        Some(Some(FetchBusy(busy)))
+        let requests = Rc::clone(self.fetch.borrow().get(&session)?);
+        Some(FetchBusy::claim(requests))
     }
 
     /// The sessions to close with the connection.

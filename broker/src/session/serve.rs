@@ -195,19 +195,31 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
     }
 
     fn fetch(&self, prefix: &FramePrefix, header: &[u8], permits: RequestPermits) {
-        let begun = native::header::<schema::FetchRequest>(header)
-            .map_err(Refusal::from)
-            .and_then(|request| fetch::begin(&self.shard, &self.link, &request));
-        let begun = match begun {
-            Ok(begun) => begun,
+        let request = match native::header::<schema::FetchRequest>(header) {
+            Ok(request) => request,
+            Err(error) => return self.refuse(prefix, &error.into()),
+        };
+        let claim = match fetch::claim(&self.shard, &self.link, &request) {
+            Ok(claim) => claim,
             Err(refusal) => return self.refuse(prefix, &refusal),
+        };
+        // A long poll's own bytes are read; only its place among the requests stays taken.
+        let RequestPermits { bytes, slot } = permits;
+        let begun = match claim.try_turn() {
+            Some(turn) => Ok(fetch::begin(&self.shard, claim, turn, &request)),
+            None => Err((claim, header.to_vec(), bytes)),
         };
         let (shard, link) = (self.shard.clone(), Rc::clone(&self.link));
         let id = prefix.correlation_id;
-        // A long poll's own bytes are read; only its place among the requests stays taken.
-        let RequestPermits { bytes, slot } = permits;
-        drop(bytes);
         self.spawn(prefix, slot, async move {
+            let begun = match begun {
+                Ok(begun) => begun,
+                Err((claim, header, _bytes)) => {
+                    let turn = claim.turn().await;
+                    let request = native::header::<schema::FetchRequest>(&header)?;
+                    fetch::begin(&shard, claim, turn, &request)
+                }
+            };
             let (gathered, mut permit, session, busy) = begun.run(&shard, &link.unsent).await;
             let (messages, bytes) = (gathered.messages(), gathered.bytes());
             shard.count_read(messages, bytes as u64);

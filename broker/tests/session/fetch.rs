@@ -137,7 +137,7 @@ fn slots_seek_pause_resume_and_report_their_own_errors() {
 }
 
 #[test]
-fn one_fetch_of_a_session_at_a_time_and_deleted_topics_are_told() {
+fn two_fetches_of_a_session_at_a_time_and_deleted_topics_are_told() {
     let (broker, mut client) = broker_with_topic(1);
     let mut reader = Client::connect(broker.address);
     let session = reader
@@ -147,8 +147,9 @@ fn one_fetch_of_a_session_at_a_time_and_deleted_topics_are_told() {
         })
         .session;
     let waiting = reader.send_fetch(&fetch_of(session, Vec::new()));
-    let second = reader.send_fetch(&at_once(session));
-    assert_eq!(reader.answer_to(second).code(), ErrorCode::SessionBusy);
+    let behind = reader.send_fetch(&at_once(session));
+    let third = reader.send_fetch(&at_once(session));
+    assert_eq!(reader.answer_to(third).code(), ErrorCode::SessionBusy);
     // Another session of the connection is not held up, nor are other requests.
     let other = reader.fetch(&FetchRequestT {
         max_wait_ms: 0,
@@ -159,6 +160,55 @@ fn one_fetch_of_a_session_at_a_time_and_deleted_topics_are_told() {
     client.delete_topic("orders");
     let fetched = reader.answer_to(waiting).fetched();
     assert_eq!(fetched.errors(), [(0, ErrorCode::TopicNotFound)]);
+    let fetched = reader.answer_to(behind).fetched();
+    assert_eq!(fetched.slots(), [0_u32; 0], "the slot is paused");
+}
+
+#[test]
+fn fetches_of_a_session_are_served_and_take_effect_in_order() {
+    let (broker, mut client) = broker_with_topic(1);
+    let mut reader = Client::connect(broker.address);
+    let session = reader
+        .fetch(&FetchRequestT {
+            max_wait_ms: 0,
+            ..fetch_of(0, vec![add(0, "orders", 0, 0)])
+        })
+        .session;
+    let waiting = reader.send_fetch(&fetch_of(session, Vec::new()));
+    // Taken at once, this would leave nothing to wait for.
+    let behind = reader.send_fetch(&FetchRequestT {
+        remove: Some(vec![0]),
+        ..at_once(session)
+    });
+    reader.ping();
+    client.produce("orders", 0, &batch(&[b"first"])).produced();
+    let fetched = reader.answer_to(waiting).fetched();
+    assert_eq!(fetched.bodies(0), [b"first".to_vec()]);
+    let fetched = reader.answer_to(behind).fetched();
+    assert_eq!(fetched.slots(), [0_u32; 0]);
+
+    // Answers that are under way at a time go on where the one before ends.
+    let body = [5u8; 10_000];
+    for _ in 0..8 {
+        client.produce("orders", 0, &batch(&[&body])).produced();
+    }
+    let some = FetchRequestT {
+        max_bytes: 30_000,
+        ..at_once(session)
+    };
+    let first = reader.send_fetch(&FetchRequestT {
+        add: Some(vec![add(0, "orders", 0, 1)]),
+        ..some.clone()
+    });
+    let mut second = reader.send_fetch(&some);
+    let next_offset = |fetched: &Fetched| fetched.queues[0].0.next_offset;
+    let mut next = vec![next_offset(&reader.answer_to(first).fetched())];
+    for _ in 0..2 {
+        let third = reader.send_fetch(&some);
+        next.push(next_offset(&reader.answer_to(second).fetched()));
+        second = third;
+    }
+    assert_eq!(next, [3, 5, 7]);
 }
 
 #[test]

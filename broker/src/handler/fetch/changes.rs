@@ -6,41 +6,74 @@ use crate::handler::Refusal;
 use crate::handler::filter::wanted_codes;
 use crate::handler::produce::queue_here;
 use crate::handler::records::topic;
-use crate::session::link::Link;
+use crate::session::budget::Permit;
+use crate::session::link::{FetchBusy, Link};
 use crate::shard::Shard;
 use crate::shard::fetch::{SessionId, SlotError, Subscription};
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::QueueOffset;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::codes::ErrorCode;
+use ringmq_wire::limits::FETCH_REQUESTS_MAX;
 use ringmq_wire::native::schema::{FetchAdd, FetchRequest};
 use std::rc::Rc;
 
 /// Tags of one slot.
 const TAGS_MAX: usize = 256;
 
-/// Opens or claims the session and applies the changes. What is wrong with one slot is told for that slot: it is
-/// then not added, or as it was.
-pub fn begin<D: Disk, R: Runtime>(
+/// A fetch whose turn may still have to come.
+pub struct Claim {
+    session: SessionId,
+    busy: FetchBusy,
+}
+
+impl Claim {
+    /// The turn, if no earlier fetch of the session is being served.
+    pub fn try_turn(&self) -> Option<Permit> {
+        self.busy.try_turn()
+    }
+
+    /// Waits for the turn.
+    pub async fn turn(&self) -> Permit {
+        self.busy.turn().await
+    }
+}
+
+/// Opens the session, or claims a place in it.
+pub fn claim<D: Disk, R: Runtime>(
     shard: &Shard<D, R>,
     link: &Link<D>,
     request: &FetchRequest<'_>,
-) -> Result<Fetch<D>, Refusal> {
+) -> Result<Claim, Refusal> {
     let session = match request.session() {
         0 => open(shard, link)?,
         number => SessionId(number),
     };
-    let busy = match link.fetch_claim(session) {
+    match link.fetch_claim(session) {
         None => {
             let message = format!("fetch session {} is not of this connection", session.0);
-            return Err(Refusal::new(ErrorCode::UnknownSession, message));
+            Err(Refusal::new(ErrorCode::UnknownSession, message))
         }
         Some(None) => {
-            let message = format!("a fetch of session {} is unanswered", session.0);
-            return Err(Refusal::new(ErrorCode::SessionBusy, message));
+            let message = format!(
+                "{FETCH_REQUESTS_MAX} fetches of session {} are unanswered",
+                session.0
+            );
+            Err(Refusal::new(ErrorCode::SessionBusy, message))
         }
-        Some(Some(busy)) => busy,
-    };
+        Some(Some(busy)) => Ok(Claim { session, busy }),
+    }
+}
+
+/// Applies the changes, in the claim's turn. What is wrong with one slot is told for that slot: it is then not added,
+/// or as it was.
+pub fn begin<D: Disk, R: Runtime>(
+    shard: &Shard<D, R>,
+    claim: Claim,
+    turn: Permit,
+    request: &FetchRequest<'_>,
+) -> Fetch<D> {
+    let Claim { session, busy } = claim;
     let mut gathered = Gathered::default();
     let mut failed = |slot, offset, refusal: Refusal| {
         let nothing_known = QueueOffset(0)..QueueOffset(0);
@@ -74,12 +107,13 @@ pub fn begin<D: Disk, R: Runtime>(
             failed(slot, 0, error.into());
         }
     }
-    Ok(Fetch {
+    Fetch {
         session,
         busy,
+        turn,
         wants: Wants::new(request, shard.limits()),
         gathered,
-    })
+    }
 }
 
 fn open<D: Disk, R: Runtime>(shard: &Shard<D, R>, link: &Link<D>) -> Result<SessionId, Refusal> {

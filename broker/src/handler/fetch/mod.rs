@@ -1,7 +1,9 @@
 //! Fetch: long poll over a session's queues.
 //!
-//! [`begin`] applies what the request changes, in the order of arrival and without an await. [`Fetch::run`] then
-//! serves the session's ready slots in turns until the answer is full, and waits for more if it is not. Bytes are
+//! [`claim`] finds the session's place for the request. When its turn comes, [`begin`] applies what the request changes,
+//! without an await, so that requests of a session count in the order in which they arrived. [`Fetch::run`] then serves
+//! the session's ready slots in turns until the answer is full, and waits for more if it is not. The next request of the
+//! session is served while this answer is on its way, so that neither side waits for the other. Bytes are
 //! counted before they are read; whoever holds bytes never waits for more of the budget, so readers cannot block
 //! each other.
 
@@ -9,7 +11,7 @@ mod answer;
 mod changes;
 
 pub use answer::Gathered;
-pub use changes::begin;
+pub use changes::{Claim, begin, claim};
 
 use super::Refusal;
 use super::filter::{Filtered, filter};
@@ -32,8 +34,10 @@ const TURNS_UNTIL_YIELD: usize = 8;
 /// A fetch whose changes are applied.
 pub struct Fetch<D: Disk> {
     pub session: SessionId,
-    /// Frees the session once the answer is sent.
+    /// Counts as unanswered until the answer is sent.
     pub busy: FetchBusy,
+    /// Keeps the next request of the session waiting until this one is served.
+    turn: Permit,
     wants: Wants,
     /// Errors of slots that could not be changed.
     gathered: Gathered<D>,
@@ -107,6 +111,7 @@ impl<D: Disk> Fetch<D> {
             }
         }
         let permit = permit.unwrap_or_else(|| unsent.force(0));
+        drop(self.turn);
         (self.gathered, permit, self.session, self.busy)
     }
 
