@@ -47,7 +47,7 @@ impl Limits {
         connection_bytes_max: 32 << 20,
         shard_bytes_max: 256 << 20,
         connection_requests_max: 1024,
-        fetch_sessions_max: 16,
+        fetch_sessions_max: 256,
         fetch_slots_max: 131_072,
         fetch_wait_ms_max: 60_000,
         fetch_bytes_max: 16 << 20,

@@ -76,6 +76,23 @@ async fn without_a_group_everything_is_read_in_order_and_nothing_committed() {
 }
 
 #[tokio::test]
+async fn a_closed_consumer_leaves_no_fetch_session_behind() {
+    let cluster = Cluster::start(2, 4).await;
+    let client = cluster.client().await;
+    send_numbers(&client, 0..8, 4).await;
+    for group in [None, Some("g")] {
+        let builder = client.consumer().topic(TOPIC).start_at(StartAt::Earliest);
+        let builder = group.into_iter().fold(builder, |b, group| b.group(group));
+        let mut consumer = builder.build().await.expect("the topic exists");
+        assert_eq!(read(&mut consumer, 8).await, expected(0..8, 4));
+        let sessions = || cluster.shard(0).fetch_sessions() + cluster.shard(1).fetch_sessions();
+        assert_eq!(sessions(), 2);
+        within(10, consumer.close()).await.expect("closed");
+        eventually("the sessions are closed", || sessions() == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn latest_sees_only_what_is_sent_after_build() {
     let cluster = Cluster::start(1, 1).await;
     let client = cluster.client().await;

@@ -245,6 +245,11 @@ impl<D: Disk> Link<D> {
         self.fetch.borrow_mut().insert(session, Rc::new(requests));
     }
 
+    /// The client closed the session. Requests that hold a place in it are still answered.
+    pub fn fetch_closed(&self, session: SessionId) {
+        self.fetch.borrow_mut().remove(&session);
+    }
+
     /// Claims a place for one request. `None`: the session is not of this connection. `Some(None)`: it has
     /// [`FETCH_REQUESTS_MAX`] unanswered ones.
     pub fn fetch_claim(&self, session: SessionId) -> Option<Option<FetchBusy>> {

@@ -206,7 +206,7 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
         // A long poll's own bytes are read; only its place among the requests stays taken.
         let RequestPermits { bytes, slot } = permits;
         let begun = match claim.try_turn() {
-            Some(turn) => Ok(fetch::begin(&self.shard, claim, turn, &request)),
+            Some(turn) => Ok(fetch::begin(&self.shard, &self.link, claim, turn, &request)),
             None => Err((claim, header.to_vec(), bytes)),
         };
         let (shard, link) = (self.shard.clone(), Rc::clone(&self.link));
@@ -217,7 +217,7 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
                 Err((claim, header, _bytes)) => {
                     let turn = claim.turn().await;
                     let request = native::header::<schema::FetchRequest>(&header)?;
-                    fetch::begin(&shard, claim, turn, &request)
+                    fetch::begin(&shard, &link, claim, turn, &request)
                 }
             };
             let (gathered, mut permit, session, busy) = begun.run(&shard, &link.unsent).await;

@@ -2,10 +2,10 @@
 
 use crate::broker::Broker;
 use crate::client::*;
+use ringmq_broker::limits::Limits;
 use ringmq_wire::batch::{BatchOptions, BatchView};
 use ringmq_wire::codes::ErrorCode;
 use ringmq_wire::native::schema::*;
-use std::time::{Duration, Instant};
 
 fn broker_with_topic(queues: u32) -> (Broker, Client) {
     let broker = Broker::new();
@@ -32,16 +32,12 @@ fn a_long_poll_wakes_when_something_is_visible() {
     });
     assert_eq!(empty.slots(), [0_u32; 0]);
     let id = reader.send_fetch(&fetch_of(empty.session, Vec::new()));
-    let begin = Instant::now();
     client
         .produce("orders", 0, &batch(&[b"other queue"]))
         .produced();
     client.produce("orders", 1, &batch(&[b"mine"])).produced();
+    // One that timed out would bring nothing.
     let fetched = reader.answer_to(id).fetched();
-    assert!(
-        begin.elapsed() < Duration::from_secs(8),
-        "woken, not timed out"
-    );
     assert_eq!(fetched.bodies(7), [b"mine".to_vec()]);
     let (queue, _) = &fetched.queues[0];
     assert_eq!(
@@ -212,6 +208,43 @@ fn fetches_of_a_session_are_served_and_take_effect_in_order() {
 }
 
 #[test]
+fn a_closed_session_makes_room_for_another() {
+    let limits = Limits {
+        fetch_sessions_max: 2,
+        ..Limits::DEFAULT
+    };
+    let broker = Broker::with(limits);
+    let mut client = Client::connect(broker.address);
+    client.create_topic("orders", 1);
+    let open = FetchRequestT {
+        max_wait_ms: 0,
+        ..fetch_of(0, vec![add(0, "orders", 0, 0)])
+    };
+    let close = |session| FetchRequestT {
+        close: true,
+        ..fetch_of(session, Vec::new())
+    };
+    let kept = client.fetch(&open).session;
+    for _ in 0..5 {
+        let session = client.fetch(&open).session;
+        let refused = client.send_fetch(&open);
+        assert_eq!(client.answer_to(refused).code(), ErrorCode::Busy);
+        // However long it would wait: there is nothing to wait for.
+        assert_eq!(client.fetch(&close(session)).slots(), [0_u32; 0]);
+        let closed = client.send_fetch(&at_once(session));
+        assert_eq!(client.answer_to(closed).code(), ErrorCode::UnknownSession);
+    }
+    // Behind a long poll it has its turn, like any other change.
+    let waiting = client.send_fetch(&fetch_of(kept, Vec::new()));
+    let closing = client.send_fetch(&close(kept));
+    client.produce("orders", 0, &batch(&[b"wakes"])).produced();
+    assert_eq!(client.answer_to(waiting).fetched().slots(), [0]);
+    assert_eq!(client.answer_to(closing).fetched().slots(), [0_u32; 0]);
+    client.fetch(&open);
+    client.fetch(&open);
+}
+
+#[test]
 fn queues_take_turns_within_the_bounds() {
     let (_broker, mut client) = broker_with_topic(4);
     let body = [5u8; 10_000];
@@ -299,7 +332,7 @@ fn filters_send_matching_messages_only() {
 }
 
 #[test]
-fn ten_thousand_idle_queues_cost_nothing() {
+fn one_of_ten_thousand_idle_queues_is_served() {
     const QUEUES: u32 = 10_000;
     let (broker, mut client) = broker_with_topic(QUEUES);
     let mut reader = Client::connect(broker.address);
@@ -312,13 +345,11 @@ fn ten_thousand_idle_queues_cost_nothing() {
             ..fetch_of(0, adds)
         })
         .session;
-    // Each round costs one turn, not ten thousand looks.
-    let begin = Instant::now();
+    // A queue among ten thousand is found at once; what an idle one costs is for the benchmarks to say.
     for round in 0..200u32 {
         let queue = (round * 7919) % QUEUES;
         let id = reader.send_fetch(&fetch_of(session, Vec::new()));
         client.produce("orders", queue, &batch(&[b"x"])).produced();
         assert_eq!(reader.answer_to(id).fetched().slots(), [queue]);
     }
-    assert!(begin.elapsed() < Duration::from_secs(15));
 }

@@ -34,6 +34,7 @@ fn a_peer_that_never_reads_is_bounded_and_holds_up_nobody() {
         connection_bytes_max: 1 << 20,
         shard_bytes_max: 8 << 20,
         fetch_bytes_max: 512 << 10,
+        fetch_sessions_max: 16,
         write_stall_ms: 2_000,
         ..Limits::DEFAULT
     };

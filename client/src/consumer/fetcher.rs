@@ -81,7 +81,13 @@ impl Fetcher {
                 }
                 Err(error) => error,
             };
-            tracing::debug!(shard = %self.shard, error = %result, "fetch session lost");
+            // A broken connection is routine; a broker that refuses to be read from is not.
+            match result.kind() {
+                ErrorKind::Refused(_) => {
+                    tracing::warn!(shard = %self.shard, error = %result, "fetching was refused; trying again");
+                }
+                _ => tracing::debug!(shard = %self.shard, error = %result, "fetch session lost"),
+            }
             tokio::time::sleep(backoff.next_random()).await;
         }
     }
@@ -105,11 +111,11 @@ impl Fetcher {
                 changes.mark_unchanged();
                 self.sync_slots(&mut request);
             }
-            let draining = self.sync_places(&mut request);
-            let closing = self.shared.is_closing();
-            if closing && is_unchanged(&request) {
+            if self.shared.is_closing() {
+                self.end_session(connection).await;
                 return Error::closed("fetch", &*self.shard);
             }
+            let draining = self.sync_places(&mut request);
             if !self.slots.values().any(|slot| slot.active) && is_unchanged(&request) {
                 self.wait_for_work(&mut changes, draining).await;
                 continue;
@@ -118,7 +124,7 @@ impl Fetcher {
             self.shared.inbox.budget.acquire(reserved).await;
             request.session = self.session;
             request.max_wait_ms = match () {
-                () if closing || self.slots.is_empty() => 0,
+                () if self.slots.is_empty() => 0,
                 () if draining => DRAIN_WAIT_MS,
                 () => IDLE_WAIT_MS,
             };
@@ -138,6 +144,25 @@ impl Fetcher {
                 }
                 Err(error) => return error,
             }
+        }
+    }
+
+    /// The broker bounds the sessions of a connection, and this one may outlive many consumers. If it cannot be told,
+    /// the connection is gone, and the session with it.
+    async fn end_session(&self, connection: &Connection) {
+        if self.session == 0 {
+            return;
+        }
+        let request = schema::FetchRequestT {
+            session: self.session,
+            close: true,
+            ..Default::default()
+        };
+        if let Err(error) = connection
+            .call_with_payload(&request, ANSWER_PATIENCE)
+            .await
+        {
+            tracing::debug!(shard = %self.shard, %error, "fetch session not closed");
         }
     }
 

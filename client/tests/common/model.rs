@@ -229,7 +229,14 @@ impl Shard {
         for slot in request.resume.iter().flatten() {
             slots.get_mut(slot).ok_or(ErrorCode::BadSlot)?.paused = false;
         }
+        if request.close {
+            self.sessions.remove(&number);
+        }
         Ok(number)
+    }
+
+    pub fn fetch_sessions(&self) -> usize {
+        self.sessions.len()
     }
 
     /// One batch a queue at a time, so that order over several fetches is tested.

@@ -2103,6 +2103,7 @@ impl<'a> FetchRequest<'a> {
   pub const VT_MIN_BYTES: ::flatbuffers::VOffsetT = 18;
   pub const VT_MAX_BYTES: ::flatbuffers::VOffsetT = 20;
   pub const VT_MAX_BYTES_QUEUE: ::flatbuffers::VOffsetT = 22;
+  pub const VT_CLOSE: ::flatbuffers::VOffsetT = 24;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -2124,6 +2125,7 @@ impl<'a> FetchRequest<'a> {
     if let Some(x) = args.remove { builder.add_remove(x); }
     if let Some(x) = args.add { builder.add_add(x); }
     builder.add_session(args.session);
+    builder.add_close(args.close);
     builder.finish()
   }
 
@@ -2148,6 +2150,7 @@ impl<'a> FetchRequest<'a> {
     let min_bytes = self.min_bytes();
     let max_bytes = self.max_bytes();
     let max_bytes_queue = self.max_bytes_queue();
+    let close = self.close();
     FetchRequestT {
       session,
       add,
@@ -2159,6 +2162,7 @@ impl<'a> FetchRequest<'a> {
       min_bytes,
       max_bytes,
       max_bytes_queue,
+      close,
     }
   }
 
@@ -2232,6 +2236,13 @@ impl<'a> FetchRequest<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(FetchRequest::VT_MAX_BYTES_QUEUE, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn close(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(FetchRequest::VT_CLOSE, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for FetchRequest<'_> {
@@ -2250,6 +2261,7 @@ impl ::flatbuffers::Verifiable for FetchRequest<'_> {
      .visit_field::<u32>("min_bytes", Self::VT_MIN_BYTES, false)?
      .visit_field::<u32>("max_bytes", Self::VT_MAX_BYTES, false)?
      .visit_field::<u32>("max_bytes_queue", Self::VT_MAX_BYTES_QUEUE, false)?
+     .visit_field::<bool>("close", Self::VT_CLOSE, false)?
      .finish();
     Ok(())
   }
@@ -2265,6 +2277,7 @@ pub struct FetchRequestArgs<'a> {
     pub min_bytes: u32,
     pub max_bytes: u32,
     pub max_bytes_queue: u32,
+    pub close: bool,
 }
 impl<'a> Default for FetchRequestArgs<'a> {
   #[inline]
@@ -2280,6 +2293,7 @@ impl<'a> Default for FetchRequestArgs<'a> {
       min_bytes: 0,
       max_bytes: 0,
       max_bytes_queue: 0,
+      close: false,
     }
   }
 }
@@ -2330,6 +2344,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FetchRequestBuilder<'a, 'b, A
     self.fbb_.push_slot::<u32>(FetchRequest::VT_MAX_BYTES_QUEUE, max_bytes_queue, 0);
   }
   #[inline]
+  pub fn add_close(&mut self, close: bool) {
+    self.fbb_.push_slot::<bool>(FetchRequest::VT_CLOSE, close, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FetchRequestBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     FetchRequestBuilder {
@@ -2357,6 +2375,7 @@ impl ::core::fmt::Debug for FetchRequest<'_> {
       ds.field("min_bytes", &self.min_bytes());
       ds.field("max_bytes", &self.max_bytes());
       ds.field("max_bytes_queue", &self.max_bytes_queue());
+      ds.field("close", &self.close());
       ds.finish()
   }
 }
@@ -2372,6 +2391,7 @@ pub struct FetchRequestT {
   pub min_bytes: u32,
   pub max_bytes: u32,
   pub max_bytes_queue: u32,
+  pub close: bool,
 }
 impl Default for FetchRequestT {
   fn default() -> Self {
@@ -2386,6 +2406,7 @@ impl Default for FetchRequestT {
       min_bytes: 0,
       max_bytes: 0,
       max_bytes_queue: 0,
+      close: false,
     }
   }
 }
@@ -2414,6 +2435,7 @@ impl FetchRequestT {
     let min_bytes = self.min_bytes;
     let max_bytes = self.max_bytes;
     let max_bytes_queue = self.max_bytes_queue;
+    let close = self.close;
     FetchRequest::create(_fbb, &FetchRequestArgs{
       session,
       add,
@@ -2425,6 +2447,7 @@ impl FetchRequestT {
       min_bytes,
       max_bytes,
       max_bytes_queue,
+      close,
     })
   }
 }

@@ -66,9 +66,10 @@ pub fn claim<D: Disk, R: Runtime>(
 }
 
 /// Applies the changes, in the claim's turn. What is wrong with one slot is told for that slot: it is then not added,
-/// or as it was.
+/// or as it was. A session that the request closes is gone when this returns: a request behind it finds no slots.
 pub fn begin<D: Disk, R: Runtime>(
     shard: &Shard<D, R>,
+    link: &Link<D>,
     claim: Claim,
     turn: Permit,
     request: &FetchRequest<'_>,
@@ -106,6 +107,10 @@ pub fn begin<D: Disk, R: Runtime>(
         if let Err(error) = shard.with_fetch(|fetch| fetch.resume(session, slot, visible)) {
             failed(slot, 0, error.into());
         }
+    }
+    if request.close() {
+        link.fetch_closed(session);
+        shard.with_fetch(|fetch| fetch.close(session));
     }
     Fetch {
         session,
