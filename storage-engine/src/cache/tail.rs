@@ -1,12 +1,19 @@
 //! The newest frames, as they were written: readers at the tail need no disk.
+//!
+//! A frame's buffer is as large as the frame was expected to become, aligned for the disk. Small frames are many, and would
+//! take several times their size: they are kept as copies, and their buffers are free again once they are written.
 
 use super::SharedSlice;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskBuffer};
 use crate::position::Position;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
-/// Frames in log order, oldest evicted first, at most `bytes_max` of them (one frame may exceed it alone).
+/// Frames up to this size are copied: a few microseconds each, and frames are only that small while there is time.
+const COPY_BYTES_MAX: usize = 32 << 10;
+
+/// Frames in log order, oldest evicted first, in at most `bytes_max` of memory (one frame may exceed it alone).
 ///
 /// Lives on its shard's executor. A frame that is evicted while slices of it are out stays allocated until the last
 /// of them is dropped; that memory is accounted for by whoever holds the slices.
@@ -18,12 +25,47 @@ pub struct TailCache<D: Disk> {
 
 struct Frame<D: Disk> {
     start: Position,
-    buffer: Rc<D::Buf>,
+    kept: Kept<D>,
+}
+
+enum Kept<D: Disk> {
+    Buffer(Rc<D::Buf>),
+    Copy(Rc<[u8]>),
 }
 
 impl<D: Disk> Frame<D> {
+    fn new(start: Position, buffer: Rc<D::Buf>) -> Self {
+        let kept = if buffer.len() <= COPY_BYTES_MAX {
+            Kept::Copy(Rc::from(&buffer[..]))
+        } else {
+            Kept::Buffer(buffer)
+        };
+        Self { start, kept }
+    }
+
+    fn len(&self) -> usize {
+        match &self.kept {
+            Kept::Buffer(buffer) => buffer.len(),
+            Kept::Copy(copy) => copy.len(),
+        }
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        match &self.kept {
+            Kept::Buffer(buffer) => buffer.allocated_bytes(),
+            Kept::Copy(copy) => copy.len(),
+        }
+    }
+
     fn end(&self) -> Position {
-        Position(self.start.0 + self.buffer.len() as u64)
+        Position(self.start.0 + self.len() as u64)
+    }
+
+    fn slice(&self, range: Range<usize>) -> SharedSlice<D> {
+        match &self.kept {
+            Kept::Buffer(buffer) => SharedSlice::of_frame(Rc::clone(buffer), range),
+            Kept::Copy(copy) => SharedSlice::owned(Rc::clone(copy)).slice(range),
+        }
     }
 }
 
@@ -36,29 +78,23 @@ impl<D: Disk> TailCache<D> {
         }
     }
 
-    /// Adds the frame that starts at `start`, behind all others. What has to go for it goes to `evicted`, so that a
-    /// buffer which nobody else holds can be used again.
+    /// Adds the frame that starts at `start`, behind all others.
     ///
     /// # Panics
     /// If the frame does not lie behind the last one.
-    pub fn push(
-        &mut self,
-        start: Position,
-        buffer: Rc<D::Buf>,
-        mut evicted: impl FnMut(Rc<D::Buf>),
-    ) {
+    pub fn push(&mut self, start: Position, buffer: Rc<D::Buf>) {
         if let Some(last) = self.frames.back() {
             assert!(start >= last.end(), "frames enter the cache in log order");
         }
-        self.bytes += buffer.len();
-        self.frames.push_back(Frame { start, buffer });
+        let frame = Frame::new(start, buffer);
+        self.bytes += frame.allocated_bytes();
+        self.frames.push_back(frame);
         while self.bytes > self.bytes_max && self.frames.len() > 1 {
             let frame = self
                 .frames
                 .pop_front()
                 .expect("more than one frame is there");
-            self.bytes -= frame.buffer.len();
-            evicted(frame.buffer);
+            self.bytes -= frame.allocated_bytes();
         }
     }
 
@@ -68,8 +104,7 @@ impl<D: Disk> TailCache<D> {
         let frame = self.frames.get(behind.checked_sub(1)?)?;
         let from = usize::try_from(position.0 - frame.start.0).ok()?;
         let to = from.checked_add(len)?;
-        (to <= frame.buffer.len())
-            .then(|| SharedSlice::of_frame(Rc::clone(&frame.buffer), from..to))
+        (to <= frame.len()).then(|| frame.slice(from..to))
     }
 
     /// Position of the oldest byte; `None` when empty.
@@ -77,7 +112,7 @@ impl<D: Disk> TailCache<D> {
         self.frames.front().map(|frame| frame.start)
     }
 
-    /// Bytes of all frames.
+    /// Memory that all frames take.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -88,7 +123,7 @@ impl<D: Disk> TailCache<D> {
             if last.end() <= cut {
                 break;
             }
-            self.bytes -= last.buffer.len();
+            self.bytes -= last.allocated_bytes();
             self.frames.pop_back();
         }
     }

@@ -266,6 +266,10 @@ mod tests {
         fn truncate(&mut self, len: usize) {
             self.0.truncate(len);
         }
+
+        fn allocated_bytes(&self) -> usize {
+            self.0.capacity()
+        }
     }
 
     const IDENTITY: FrameIdentity = FrameIdentity {

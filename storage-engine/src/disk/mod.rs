@@ -43,6 +43,8 @@ pub enum Durability {
 pub trait DiskBuffer: Deref<Target = [u8]> + DerefMut + 'static {
     /// Shortens the buffer for good; `len` is at most the current length.
     fn truncate(&mut self, len: usize);
+    /// Memory that the buffer takes; shortening it gives none back.
+    fn allocated_bytes(&self) -> usize;
 }
 
 /// Bytes and whether anyone may still write the space they came from.

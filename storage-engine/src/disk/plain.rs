@@ -111,6 +111,10 @@ impl DiskBuffer for PlainBuf {
     fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
     }
+
+    fn allocated_bytes(&self) -> usize {
+        self.0.capacity()
+    }
 }
 
 impl Disk for PlainDisk {

@@ -348,7 +348,7 @@ fn the_tail_comes_first() {
         let bytes = world.disk.bytes(&file_name(0)).expect("it is there");
         let mut frame = world.disk.alloc(24 * BLOCK_BYTES);
         frame.copy_from_slice(&bytes[start as usize..]);
-        tail.push(Position(start), Rc::new(frame), |_| ());
+        tail.push(Position(start), Rc::new(frame));
         let hot: Vec<Put> = world
             .puts
             .iter()

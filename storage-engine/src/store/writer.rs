@@ -24,9 +24,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             let Some((start, buffer)) = frame.await else {
                 return;
             };
-            self.cache
-                .borrow_mut()
-                .push(start, Rc::clone(&buffer), drop);
+            self.cache.borrow_mut().push(start, Rc::clone(&buffer));
             let inner = Rc::clone(&self);
             self.runtime
                 .spawn(async move { inner.write_frame(start, buffer).await });

@@ -23,6 +23,10 @@ impl DiskBuffer for Memory {
     fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
     }
+
+    fn allocated_bytes(&self) -> usize {
+        self.0.capacity()
+    }
 }
 
 const BLOCK: u64 = BLOCK_BYTES as u64;

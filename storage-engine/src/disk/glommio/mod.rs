@@ -82,7 +82,10 @@ impl Disk for GlommioDisk {
             len > 0 && len.is_multiple_of(BLOCK_BYTES),
             "a disk buffer of {len} bytes is not a positive multiple of {BLOCK_BYTES}"
         );
-        GlommioBuf(Rc::new(glommio::allocate_dma_buffer(len)))
+        GlommioBuf {
+            buffer: Rc::new(glommio::allocate_dma_buffer(len)),
+            allocated_bytes: len,
+        }
     }
 
     async fn create(&self, name: &str) -> Result<GlommioFile, DiskError> {
@@ -179,29 +182,33 @@ fn ignore_file_size_signal() -> std::io::Result<()> {
 
 /// Aligned memory from the executor's registered pool, or from the heap when the pool is used up.
 #[derive(Debug)]
-pub struct GlommioBuf(Rc<DmaBuffer>);
+pub struct GlommioBuf {
+    buffer: Rc<DmaBuffer>,
+    allocated_bytes: usize,
+}
 
 impl GlommioBuf {
     fn shared(&self) -> Rc<DmaBuffer> {
-        Rc::clone(&self.0)
+        Rc::clone(&self.buffer)
     }
 
     /// The only holder is this buffer, except while a write of it is in flight; then nobody can have `&mut`
     /// of it, because writes take it by `Rc`. A straggling reference inside glommio is met with a copy.
     fn exclusive(&mut self) -> &mut DmaBuffer {
-        if Rc::get_mut(&mut self.0).is_none() {
-            let mut copy = glommio::allocate_dma_buffer(self.0.len());
-            copy.as_bytes_mut().copy_from_slice(self.0.as_bytes());
-            self.0 = Rc::new(copy);
+        if Rc::get_mut(&mut self.buffer).is_none() {
+            let mut copy = glommio::allocate_dma_buffer(self.buffer.len());
+            copy.as_bytes_mut().copy_from_slice(self.buffer.as_bytes());
+            self.allocated_bytes = copy.len();
+            self.buffer = Rc::new(copy);
         }
-        Rc::get_mut(&mut self.0).expect("either unique from the start or a fresh copy")
+        Rc::get_mut(&mut self.buffer).expect("either unique from the start or a fresh copy")
     }
 }
 
 impl Deref for GlommioBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.buffer.as_bytes()
     }
 }
 
@@ -215,5 +222,9 @@ impl DiskBuffer for GlommioBuf {
     fn truncate(&mut self, len: usize) {
         assert!(len <= self.len(), "a buffer can only be shortened");
         self.exclusive().trim_to_size(len);
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        self.allocated_bytes
     }
 }

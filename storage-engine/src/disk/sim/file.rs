@@ -43,6 +43,10 @@ impl DiskBuffer for SimBuf {
         assert!(len <= self.0.len(), "a buffer can only be shortened");
         self.0.truncate(len);
     }
+
+    fn allocated_bytes(&self) -> usize {
+        self.0.capacity()
+    }
 }
 
 /// An open file.
