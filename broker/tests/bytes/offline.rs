@@ -109,6 +109,31 @@ fn program(arguments: &[&str], path: &Path) -> (Option<i32>, String) {
 }
 
 #[test]
+fn where_nothing_is_that_is_said() {
+    let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("writable");
+    let missing = home.path().join("missing");
+    let file = home.path().join("file");
+    fs::write(&file, "not ours").expect("writable");
+    let empty = home.path().join("empty");
+    fs::create_dir(&empty).expect("writable");
+    let cases = [
+        (&missing, "it does not exist"),
+        (&file, "it is not a directory"),
+        (&empty, "it is empty"),
+    ];
+    for (path, why) in cases {
+        for command in ["check", "repair"] {
+            let (code, text) = program(&[command], path);
+            assert_eq!(code, Some(2), "{text}");
+            let said = format!("there is no data directory at {}: {why}", path.display());
+            assert!(text.contains(&said), "{text}");
+        }
+    }
+    assert!(!missing.exists());
+    assert_eq!(fs::read_dir(&empty).expect("it is there").count(), 0);
+}
+
+#[test]
 fn a_whole_directory_is_whole_and_stays_as_it_is() {
     for left in [Left::Clean, Left::Crashed] {
         let on_disk = OnDisk::new(left);

@@ -49,6 +49,14 @@ pub enum DataDirError {
         /// Who holds it, as written in the lock file.
         process: Option<u32>,
     },
+    /// Nothing that could be looked at or mended.
+    #[error("there is no data directory at {}: {why}", path.display())]
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        why: &'static str,
+    },
     /// Something else lives there.
     #[error(
         "{} is not a RingMQ data directory and not empty (it holds {example}); choose an empty or a new one",

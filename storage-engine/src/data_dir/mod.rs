@@ -205,8 +205,11 @@ fn inspect(path: &Path) -> Result<Found, DataDirError> {
 }
 
 /// The superblock or its copy; `None` if neither was ever written.
+///
+/// A newer version writes the copy first, so a copy that is whole and of a version known here says that a newer version
+/// in the superblock is a flipped bit.
 fn read_superblock(path: &Path) -> Result<Option<Superblock>, DataDirError> {
-    let mut damage = None;
+    let (mut damage, mut newer) = (None, None);
     for name in [SUPERBLOCK, SUPERBLOCK_COPY] {
         let file = path.join(name);
         let bytes = match fs::read(&file) {
@@ -221,18 +224,22 @@ fn read_superblock(path: &Path) -> Result<Option<Superblock>, DataDirError> {
                 }
                 return Ok(Some(superblock));
             }
-            Err(SuperblockError::Newer { found }) => {
-                return Err(DataDirError::Newer {
-                    path: path.to_path_buf(),
-                    found,
-                });
+            Err(source) => {
+                if let SuperblockError::Newer { found } = source {
+                    newer = newer.or(Some(found));
+                }
+                damage = damage.or(Some((file, source)));
             }
-            Err(source) => damage = damage.or(Some((file, source))),
         }
     }
-    match damage {
-        Some((path, source)) => Err(DataDirError::Unreadable { path, source }),
-        None => Ok(None),
+    let path_buf = || path.to_path_buf();
+    match (newer, damage) {
+        (Some(found), _) => Err(DataDirError::Newer {
+            path: path_buf(),
+            found,
+        }),
+        (None, Some((path, source))) => Err(DataDirError::Unreadable { path, source }),
+        (None, None) => Ok(None),
     }
 }
 

@@ -42,11 +42,9 @@ impl StoppedDir {
         };
         let found = names.map(read);
         let Some(superblock) = found.iter().find_map(|one| one.as_ref().ok()).cloned() else {
-            // Says in the same words as a start would why there is none.
+            // Says in the same words as a start would why there is none, unless a start would make one.
             super::inspect(path)?;
-            return Err(DataDirError::SuperblockMissing {
-                path: path.to_path_buf(),
-            });
+            return Err(no_directory(path, "it is empty"));
         };
         let state = |one: &Result<Superblock, CopyState>| match one {
             Ok(found) if *found == superblock => CopyState::Good,
@@ -86,11 +84,26 @@ impl StoppedDir {
     }
 }
 
+fn no_directory(path: &Path, why: &'static str) -> DataDirError {
+    DataDirError::NoDirectory {
+        path: path.to_path_buf(),
+        why,
+    }
+}
+
 fn lock(path: &Path) -> Result<Option<File>, DataDirError> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(no_directory(path, "it is not a directory")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(no_directory(path, "it does not exist"));
+        }
+        Err(e) => return Err(DataDirError::io("open", path, e)),
+    }
     let file = path.join(LOCK);
     let mut lock = match File::open(&file) {
         Ok(lock) => lock,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_dir() => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(DataDirError::io("lock", &file, e)),
     };
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {

@@ -251,14 +251,17 @@ mod tests {
         assert_eq!(Superblock::decode(b"hello"), Err(SuperblockError::Magic));
     }
 
-    proptest! {
-        #[test]
-        fn every_flipped_bit_is_found(bit in 0..BLOCK_BYTES * 8) {
-            let mut block = superblock().encode();
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let mut block = superblock().encode();
+        for bit in 0..BLOCK_BYTES * 8 {
             block[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(Superblock::decode(&block).is_err());
+            assert!(Superblock::decode(&block).is_err(), "bit {bit}");
+            block[bit / 8] ^= 1 << (bit % 8);
         }
+    }
 
+    proptest! {
         #[test]
         fn any_bytes_are_survived(mut bytes: Vec<u8>, magic: bool, checksum: bool) {
             bytes.resize(BLOCK_BYTES, 0);

@@ -1,6 +1,7 @@
 //! Every refusal of a data directory, and what it repairs.
 
 use super::*;
+use std::os::unix::fs::FileExt;
 
 fn identity() -> Identity {
     Identity {
@@ -132,7 +133,9 @@ fn a_newer_version_is_refused() {
     let (_scratch, path, superblock) = made();
     let mut newer = superblock.encode();
     newer[8..12].copy_from_slice(&2_u32.to_le_bytes());
-    fs::write(path.join(SUPERBLOCK), newer).unwrap();
+    for name in [SUPERBLOCK, SUPERBLOCK_COPY] {
+        fs::write(path.join(name), &newer).unwrap();
+    }
     let refused = open(&path).unwrap_err();
     assert!(
         matches!(refused, DataDirError::Newer { found: 2, .. }),
@@ -161,6 +164,23 @@ fn one_damaged_copy_is_repaired_and_two_are_reported() {
         matches!(refused, DataDirError::Unreadable { .. }),
         "{refused}"
     );
+}
+
+#[test]
+fn any_bit_of_either_copy_may_be_wrong() {
+    let (_scratch, path, superblock) = made();
+    let whole = superblock.encode();
+    for name in [SUPERBLOCK, SUPERBLOCK_COPY] {
+        let file = File::options().write(true).open(path.join(name)).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let at = bit / 8;
+            file.write_all_at(&[whole[at] ^ 1 << (bit % 8)], at as u64)
+                .unwrap();
+            let read = read_superblock(&path);
+            assert_eq!(read.unwrap().as_ref(), Some(&superblock), "{name} {bit}");
+            file.write_all_at(&whole[at..=at], at as u64).unwrap();
+        }
+    }
 }
 
 #[test]
