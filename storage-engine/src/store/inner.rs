@@ -1,5 +1,6 @@
 //! What a store consists of. No borrow of a cell is held across an await.
 
+use super::behind::Behind;
 use super::meta_keeper::MetaKeeper;
 use super::read::SegmentFiles;
 use super::waiters::Waiters;
@@ -36,6 +37,8 @@ pub(super) struct Inner<D: Disk, R: Runtime, S> {
     pub(super) catalog: Catalog<D>,
     pub(super) segments: Rc<Segments<D>>,
     pub(super) reader: Reader<D, R, SegmentFiles<D>>,
+    /// What is served behind damage.
+    pub(super) behind: Behind,
     pub(super) meta: MetaKeeper<D>,
     pub(super) metrics: RefCell<StoreMetrics>,
     pub(super) waiters: RefCell<Waiters>,

@@ -1,5 +1,6 @@
 //! From the files of a shard to what a store is made of: recovery, as `commitlog::recovery` decides it.
 
+use super::behind::{Behind, Search};
 use super::rebuild::rebuild_index;
 use super::replay::{Replay, Replayed};
 use super::{Damage, OpenError, StoreOptions};
@@ -28,6 +29,7 @@ pub(super) struct Recovered<D: Disk, S> {
     pub(super) state: S,
     pub(super) link: Link,
     pub(super) damage: Option<Damage>,
+    pub(super) behind: Behind,
     pub(super) ended: BTreeMap<u64, SealedAt>,
     pub(super) indexed_segment: Option<u64>,
     pub(super) snapshots: Snapshots<D>,
@@ -127,8 +129,18 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
             None
         }
     };
+    let mut behind = Behind::default();
     if let Some(damage) = &damage {
         tracing::error!(%damage, "the log is read-only");
+        let search = Search {
+            geometry,
+            catalog: &catalog,
+            meta: &meta,
+            state: &state,
+            segment: replayed.segment,
+            durable: damage.durable,
+        };
+        behind = search.run(runtime, &mut scan, &link).await;
     } else {
         // With damage, what the state knows and the index does not is damaged, not gone.
         let next_offsets = state.next_offsets().into_iter();
@@ -144,6 +156,7 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
         state,
         link,
         damage,
+        behind,
         ended: replayed.ended,
         indexed_segment: replayed.segment,
         snapshots: loaded.snapshots,

@@ -15,6 +15,7 @@
 //! - After a failed write nothing more becomes durable or visible; what was visible stays readable.
 
 mod append;
+mod behind;
 mod inner;
 mod load;
 pub mod mend;

@@ -68,6 +68,7 @@ fn assemble<D: Disk, R: Runtime, S: StateMachine>(
     let reader = Reader::new(runtime.clone(), files, reader_options);
     let condition = Condition::default();
     *condition.damage.borrow_mut() = recovered.damage;
+    let behind = recovered.behind;
     Inner {
         disk,
         runtime,
@@ -79,6 +80,7 @@ fn assemble<D: Disk, R: Runtime, S: StateMachine>(
         catalog: recovered.catalog,
         segments: recovered.segments,
         reader,
+        behind,
         meta: MetaKeeper::new(recovered.meta_file, recovered.meta),
         metrics: RefCell::new(StoreMetrics::default()),
         waiters: RefCell::new(Waiters::default()),

@@ -15,6 +15,9 @@ use std::rc::Rc;
 impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     pub(super) fn visible_offset(&self, queue: QueueHandle) -> Option<QueueOffset> {
         let next = self.state.borrow().next_offset(queue)?;
+        if let Some(behind) = self.behind.next(queue) {
+            return Some(next.max(behind));
+        }
         let unreleased = self.tail.borrow().first_unreleased(queue);
         Some(unreleased.unwrap_or(next))
     }
@@ -24,10 +27,10 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         let stored = self.catalog.min_offset(queue).unwrap_or(visible);
         // Of a damaged log the index may not know messages that the state does: they are damaged, not gone.
         let is_damaged = self.condition.damage.borrow().is_some();
-        let stored = if is_damaged && stored >= visible {
-            QueueOffset(0)
-        } else {
-            stored
+        let stored = match self.behind.min(queue) {
+            Some(min) => min,
+            None if is_damaged && stored >= visible => QueueOffset(0),
+            None => stored,
         };
         // A topic may keep messages for a shorter time than the log does.
         let kept = self.state.borrow().trim_offset(queue);
@@ -47,7 +50,8 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     }
 
     fn visible_end(&self) -> Position {
-        self.tail.borrow().frontiers().visible
+        let visible = self.tail.borrow().frontiers().visible;
+        visible.max(self.behind.end())
     }
 
     pub(super) async fn read(
@@ -78,7 +82,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             return Ok(answer);
         }
         let found = self.find(queue, from, limits).await?;
-        let dense = dense_prefix(&found, from)?;
+        let dense = dense_prefix(&found, from).map_err(|error| self.at_damage(error))?;
         if dense.is_empty() {
             // A snapshot knows of more than the damaged log can show.
             let damage = self.condition.damage.borrow();
@@ -107,6 +111,23 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             .map(|b| b.bytes.len() as u64)
             .sum::<u64>();
         Ok(answer)
+    }
+
+    /// What is missing before a batch behind the damage lies where the damage is.
+    fn at_damage(&self, error: ReadError) -> ReadError {
+        match (error, &*self.condition.damage.borrow()) {
+            (
+                ReadError::Corrupt {
+                    position,
+                    next_readable,
+                },
+                Some(damage),
+            ) if position > damage.position => ReadError::Corrupt {
+                position: damage.position,
+                next_readable,
+            },
+            (error, _) => error,
+        }
     }
 
     fn read_failed(

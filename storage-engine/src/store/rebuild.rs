@@ -94,13 +94,15 @@ async fn first_index_of<D: Disk>(
 /// behind the end of a segment; they belong to an older epoch, repeat an index, or break the chain.
 fn belongs(header: &FrameHeader, last: Option<&Link>, end_index: Option<u64>) -> bool {
     let below_end = end_index.is_none_or(|end| header.index < end);
-    let follows = last.is_none_or(|last| {
-        let next = header.index == last.next_index;
-        header.index >= last.next_index
-            && header.epoch >= last.epoch
-            && (!next || header.previous_checksum == last.checksum)
-    });
-    below_end && follows
+    below_end && last.is_none_or(|last| goes_on(header, last))
+}
+
+/// Whether a frame lies behind `last` in the same chain, at once or over a gap.
+pub(super) fn goes_on(header: &FrameHeader, last: &Link) -> bool {
+    let next = header.index == last.next_index;
+    header.index >= last.next_index
+        && header.epoch >= last.epoch
+        && (!next || header.previous_checksum == last.checksum)
 }
 
 fn add_frame<D: Disk>(index: &mut ActiveIndex, frame: &ScannedFrame<D>) {
