@@ -3,6 +3,7 @@
 
 use super::Run;
 use super::body::Stamp;
+use super::ledger::Gap;
 use ringmq::{Client, Consumer, Error, ErrorKind, Received, StartAt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use tokio::time::Instant;
 const STAY: Duration = Duration::from_secs(100);
 /// Wait before building a consumer again that could not be built.
 const RETRY: Duration = Duration::from_millis(500);
+/// Questions about a gap that may stay without an answer while the broker is away.
+const ANSWERS_AWAITED: u32 = 60;
 /// Messages a second of a slow reader.
 const SLOW_RATE: u32 = 50;
 
@@ -49,7 +52,7 @@ pub(super) async fn member(
                 _ = stop.changed() => break,
             };
             match next {
-                Some(Ok(message)) => take(&run, &message),
+                Some(Ok(message)) => take(&run, &client, &message).await,
                 Some(Err(error)) => trouble(&run, "member", &error),
                 None => break,
             }
@@ -58,15 +61,44 @@ pub(super) async fn member(
     }
 }
 
-fn take(run: &Run, message: &Received) {
+async fn take(run: &Run, client: &Client, message: &Received) {
     let (queue, offset) = (message.queue().queue, message.offset());
     match Stamp::read(message.body(), run.message_bytes).filter(|stamp| stamp.run == run.id) {
-        Some(stamp) => run.ledger.delivered(queue, offset, &stamp),
+        Some(stamp) => {
+            if let Some(gap) = run.ledger.delivered(queue, offset, &stamp) {
+                judge(run, client, &gap).await;
+            }
+        }
         None => run
             .ledger
             .violation(format!("queue {queue} offset {offset}: not what was sent")),
     }
     message.ack();
+}
+
+/// Asks whether retention took what the group did not get. A broker that cannot say within a while took nothing.
+async fn judge(run: &Run, client: &Client, gap: &Gap) {
+    for _ in 0..ANSWERS_AWAITED {
+        if let Some(min_offset) = min_offset(run, client, gap.queue).await {
+            if min_offset >= gap.offsets.end {
+                run.ledger.expired(gap);
+            } else {
+                run.ledger.lost(gap);
+            }
+            return;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    run.ledger.lost(gap);
+}
+
+/// Where queues begin that the group has not read from there on: nobody else asks, if it reads nothing any more.
+pub(super) async fn settle(run: &Run, client: &Client) {
+    for queue in 0..run.queues {
+        if let Some(min_offset) = min_offset(run, client, queue).await {
+            run.ledger.begins(queue, min_offset);
+        }
+    }
 }
 
 /// A reader without a group that cannot keep up.
@@ -114,11 +146,15 @@ async fn look(run: &Run, client: &Client, message: &Received, places: &mut BTree
 
 /// Whether retention has taken what lies below `offset`; also if nobody can say, because the broker is away.
 async fn is_expired(run: &Run, client: &Client, queue: u32, offset: u64) -> bool {
-    let Ok(topic) = client.admin().describe_topic(&run.topic).await else {
-        return true;
-    };
+    let min_offset = min_offset(run, client, queue).await;
+    min_offset.is_none_or(|min_offset| min_offset >= offset)
+}
+
+/// Where a queue begins, if the broker says so.
+async fn min_offset(run: &Run, client: &Client, queue: u32) -> Option<u64> {
+    let topic = client.admin().describe_topic(&run.topic).await.ok()?;
     let described = topic.queues.iter().find(|found| found.queue == queue);
-    described.is_none_or(|found| found.min_offset >= offset)
+    described.map(|found| found.min_offset)
 }
 
 async fn close(run: &Run, who: &str, consumer: Consumer) {

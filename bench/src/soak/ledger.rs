@@ -2,9 +2,13 @@
 //!
 //! The group sees each queue's offsets without a gap, and on each new offset the next sequence of its producer. What
 //! lies below was delivered before: a restart or a new member may have it again, at the same offset.
+//!
+//! A gap is a question: whoever got the message behind it asks the broker where the queue begins. What retention removed
+//! before the group read it was kept as long as promised, and says that the group was too slow; anything else is lost.
 
 use super::body::Stamp;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Violations kept in words; all are counted.
@@ -30,6 +34,10 @@ struct Queue {
     next_offset: u64,
     /// Its next new sequence, by producer.
     next_sequences: Vec<u64>,
+    /// Producers whose next sequence is unknown, because a gap came since their last message.
+    unsure: Vec<bool>,
+    /// Offsets in gaps, less the sequences that producers turned out to have in them.
+    unaccounted: i64,
     /// Acknowledged messages, by producer, and the offset behind the last.
     acknowledged: Vec<(u64, u64)>,
 }
@@ -47,8 +55,17 @@ pub(super) struct Counts {
     pub(super) read_slowly: u64,
     /// Offsets that slow readers could not have any more.
     pub(super) expired_for_slow: u64,
+    /// Offsets that retention removed before the group read them.
+    pub(super) expired_for_group: u64,
     /// Anything that must not be.
     pub(super) violations: u64,
+}
+
+/// Offsets of a queue that the group did not get before later ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) queue: u32,
+    pub(super) offsets: Range<u64>,
 }
 
 impl Ledger {
@@ -56,6 +73,8 @@ impl Ledger {
         let queue = Queue {
             next_offset: 0,
             next_sequences: vec![0; producers as usize],
+            unsure: vec![false; producers as usize],
+            unaccounted: 0,
             acknowledged: vec![(0, 0); producers as usize],
         };
         Self {
@@ -92,18 +111,18 @@ impl Ledger {
         }
     }
 
-    /// A member of the group got a message.
-    pub(super) fn delivered(&self, queue: u32, offset: u64, stamp: &Stamp) {
+    /// A member of the group got a message. What it did not get before is given back, to be [`Ledger::expired`] or
+    /// [`Ledger::lost`].
+    #[must_use]
+    pub(super) fn delivered(&self, queue: u32, offset: u64, stamp: &Stamp) -> Option<Gap> {
         let mut inner = self.lock();
+        let producer = stamp.producer as usize;
         let place = inner.queues.get_mut(queue as usize);
-        let Some(state) =
-            place.filter(|queue| (stamp.producer as usize) < queue.acknowledged.len())
-        else {
+        let Some(state) = place.filter(|queue| producer < queue.acknowledged.len()) else {
             inner.violation(format!("queue {queue}: {stamp:?} was never sent"));
-            return;
+            return None;
         };
-        let next_sequence = &mut state.next_sequences[stamp.producer as usize];
-        let (expected, expected_offset) = (*next_sequence, state.next_offset);
+        let (expected, expected_offset) = (state.next_sequences[producer], state.next_offset);
         if offset < expected_offset {
             inner.counts.redelivered += 1;
             if stamp.sequence >= expected {
@@ -111,20 +130,42 @@ impl Ledger {
                     "queue {queue} offset {offset}: {stamp:?} stands where something else stood"
                 ));
             }
-            return;
+            return None;
         }
-        *next_sequence = stamp.sequence + 1;
+        let gap = state.skip_to(queue, offset);
+        let is_due = state.is_due(stamp) && stamp.queue == queue;
+        state.next_sequences[producer] = stamp.sequence + 1;
         state.next_offset = offset + 1;
         inner.counts.delivered += 1;
-        if offset > expected_offset {
-            inner.violation(format!(
-                "queue {queue}: offsets {expected_offset}..{offset} never came"
-            ));
-        } else if stamp.sequence != expected || stamp.queue != queue {
+        if !is_due {
             inner.violation(format!(
                 "queue {queue} offset {offset}: {stamp:?} where sequence {expected} was due"
             ));
         }
+        gap
+    }
+
+    /// What the group missed had been removed by retention.
+    pub(super) fn expired(&self, gap: &Gap) {
+        let mut inner = self.lock();
+        inner.counts.expired_for_group += gap.offsets.end - gap.offsets.start;
+        tracing::warn!(?gap, "retention was faster than the group");
+    }
+
+    /// What the group missed should have been there.
+    pub(super) fn lost(&self, gap: &Gap) {
+        let Gap { queue, offsets } = gap;
+        self.violation(format!("queue {queue}: offsets {offsets:?} never came"));
+    }
+
+    /// The queue begins at `min_offset`, and the group has read nothing from there on.
+    pub(super) fn begins(&self, queue: u32, min_offset: u64) {
+        let gap = {
+            let mut inner = self.lock();
+            let state = inner.queues.get_mut(queue as usize);
+            state.and_then(|state| state.skip_to(queue, min_offset))
+        };
+        gap.iter().for_each(|gap| self.expired(gap));
     }
 
     /// A slow reader got a message, after offsets that it could not have any more.
@@ -144,24 +185,34 @@ impl Ledger {
         *self.lock().troubles.entry(what).or_default() += 1;
     }
 
-    /// Whether the group has seen all that was acknowledged.
+    /// Whether the group has seen all that was acknowledged, as far as it could.
     pub(super) fn is_even(&self) -> bool {
-        let inner = self.lock();
-        inner.counts.delivered >= inner.counts.acknowledged
+        let counts = self.lock().counts;
+        counts.delivered + counts.expired_for_group >= counts.acknowledged
     }
 
-    /// Ends the run: what was acknowledged and never came, or came and was never sent, is a violation.
+    /// Ends the run: what was acknowledged and never came, or came and was never sent, is a violation, unless retention
+    /// accounts for it.
     pub(super) fn close(&self) {
         let mut inner = self.lock();
         let mut uneven = Vec::new();
-        for (number, queue) in inner.queues.iter().enumerate() {
-            for (producer, (acknowledged, _)) in queue.acknowledged.iter().enumerate() {
+        for (number, queue) in inner.queues.iter_mut().enumerate() {
+            for producer in 0..queue.acknowledged.len() {
+                let acknowledged = queue.acknowledged[producer].0;
                 let seen = queue.next_sequences[producer];
-                if seen != *acknowledged {
+                if queue.unsure[producer] && seen <= acknowledged {
+                    queue.unaccounted -= (acknowledged - seen) as i64;
+                } else if seen != acknowledged {
                     uneven.push(format!(
                         "queue {number}: {acknowledged} of producer {producer} were acknowledged, {seen} seen"
                     ));
                 }
+            }
+            if queue.unaccounted != 0 {
+                uneven.push(format!(
+                    "queue {number}: gaps and missing messages differ by {}",
+                    queue.unaccounted
+                ));
             }
         }
         for words in uneven {
@@ -177,6 +228,31 @@ impl Ledger {
     pub(super) fn words(&self) -> (Vec<String>, BTreeMap<String, u64>) {
         let inner = self.lock();
         (inner.words.clone(), inner.troubles.clone())
+    }
+}
+
+impl Queue {
+    /// Goes on at `offset`, leaving out what lies before.
+    fn skip_to(&mut self, queue: u32, offset: u64) -> Option<Gap> {
+        let offsets = self.next_offset..offset;
+        if offsets.is_empty() {
+            return None;
+        }
+        self.next_offset = offset;
+        self.unaccounted += (offsets.end - offsets.start) as i64;
+        self.unsure.fill(true);
+        Some(Gap { queue, offsets })
+    }
+
+    /// Whether the producer's next new message may be this one.
+    fn is_due(&mut self, stamp: &Stamp) -> bool {
+        let producer = stamp.producer as usize;
+        let expected = self.next_sequences[producer];
+        if !std::mem::take(&mut self.unsure[producer]) {
+            return stamp.sequence == expected;
+        }
+        self.unaccounted -= stamp.sequence.saturating_sub(expected) as i64;
+        stamp.sequence >= expected
     }
 }
 
@@ -208,14 +284,21 @@ mod tests {
         (0..6).map(|n| (n, stamp((n % 2) as u32, n / 2))).collect()
     }
 
-    fn violations(deliveries: &[(u64, Stamp)]) -> u64 {
+    fn after(deliveries: &[(u64, Stamp)], asked: impl Fn(&Ledger, &Gap)) -> Ledger {
         let ledger = Ledger::new(1, 2);
         for (offset, stamp) in whole() {
             ledger.acknowledged(&stamp, 0, offset);
         }
         for (offset, stamp) in deliveries {
-            ledger.delivered(0, *offset, stamp);
+            if let Some(gap) = ledger.delivered(0, *offset, stamp) {
+                asked(&ledger, &gap);
+            }
         }
+        ledger
+    }
+
+    fn violations(deliveries: &[(u64, Stamp)]) -> u64 {
+        let ledger = after(deliveries, Ledger::lost);
         ledger.close();
         ledger.counts().violations
     }
@@ -253,6 +336,35 @@ mod tests {
         let mut changed = whole();
         changed.push((2, stamp(0, 7)));
         assert!(violations(&changed) > 0, "another message at a seen offset");
+    }
+
+    #[test]
+    fn what_retention_removed_is_not_lost_and_hides_nothing() {
+        for first in 0..6 {
+            for behind in first + 1..=6 {
+                let mut cut = whole();
+                cut.drain(first..behind);
+                let ledger = after(&cut, Ledger::expired);
+                ledger.begins(0, if behind == 6 { 6 } else { 0 });
+                assert!(ledger.is_even());
+                ledger.close();
+                let counts = ledger.counts();
+                let expected = (0, (behind - first) as u64);
+                assert_eq!((counts.violations, counts.expired_for_group), expected);
+            }
+        }
+        // One offset is missing, and two messages are.
+        let mut deliveries = whole()[..2].to_vec();
+        deliveries.extend([(3, stamp(1, 2)), (4, stamp(0, 2))]);
+        let ledger = after(&deliveries, Ledger::expired);
+        ledger.close();
+        assert!(ledger.counts().violations > 0);
+        // The end is missing, and nothing says that it was removed.
+        let ledger = after(&whole()[..4], Ledger::expired);
+        ledger.begins(0, 4);
+        assert!(!ledger.is_even());
+        ledger.close();
+        assert!(ledger.counts().violations > 0);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod broker;
 mod consuming;
 mod ledger;
 mod producing;
+mod progress;
 mod report;
 mod sampling;
 
@@ -21,6 +22,7 @@ use crate::BenchError;
 use args::Arguments;
 use broker::{Broker, End};
 use ledger::Ledger;
+use progress::Progress;
 use report::Report;
 use ringmq::{Client, TopicSpec};
 use sampling::{Flatness, Life, Sample};
@@ -31,7 +33,7 @@ use tokio::task::JoinSet;
 
 /// Time between readings of memory and descriptors.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
-/// How long the group may take to see the last message.
+/// How long the group may stand still when all is sent; it may be as slow as the machine is.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What all tasks of a run know.
@@ -90,6 +92,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, BenchError> {
         lives: Vec::new(),
         samples: Vec::new(),
         own: Vec::new(),
+        progress: Progress::default(),
     };
     let watched = watched.until_sent(&mut broker, &mut producers).await?;
     drain(&run.ledger).await;
@@ -97,15 +100,16 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, BenchError> {
     while let Some(ended) = readers.join_next().await {
         ended?;
     }
+    consuming::settle(&run, &client).await;
     run.ledger.close();
     let report = watched.report(&broker);
     if let Some(broker) = &mut broker {
         broker.end(End::Stopped).await?;
-    } else if report.passed {
+    } else if report.passed() {
         clean_up(&client, &run).await;
     }
     report.publish(arguments.json.as_deref())?;
-    Ok(report.passed)
+    Ok(report.passed())
 }
 
 impl Run {
@@ -133,10 +137,14 @@ fn refused(error: ringmq::Error) -> BenchError {
     BenchError::Cluster(error.to_string())
 }
 
-/// Waits until the group has seen everything, for a while: what is missing then is lost.
+/// Waits until the group has seen everything, or gets nothing more: what is missing then does not come.
 async fn drain(ledger: &Ledger) {
-    let deadline = Instant::now() + DRAIN_PATIENCE;
-    while !ledger.is_even() && Instant::now() < deadline {
+    let (mut delivered, mut moved) = (0, Instant::now());
+    while !ledger.is_even() && moved.elapsed() < DRAIN_PATIENCE {
+        let counts = ledger.counts();
+        if counts.delivered > delivered {
+            (delivered, moved) = (counts.delivered, Instant::now());
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     // Time for what must not come any more.
@@ -163,6 +171,8 @@ struct Watch<'a> {
     samples: Vec<Sample>,
     /// Of this process.
     own: Vec<Sample>,
+    /// Of the group.
+    progress: Progress,
 }
 
 impl Watch<'_> {
@@ -213,8 +223,9 @@ impl Watch<'_> {
         self.samples
             .extend(pid.and_then(|pid| sampling::read(pid, at_s)));
         self.own.extend(sampling::read(std::process::id(), at_s));
+        let counts = self.run.ledger.counts();
+        self.progress.observe(at_s, &counts);
         if self.own.len().is_multiple_of(30) {
-            let counts = self.run.ledger.counts();
             tracing::info!(?counts, sample = ?self.samples.last(), own = ?self.own.last());
         }
     }
@@ -240,5 +251,6 @@ impl Watch<'_> {
         Report::new(self.arguments, &self.run.ledger, seconds)
             .with_server(self.lives, flatness)
             .with_generator(own, own_flatness)
+            .with_progress(self.progress)
     }
 }

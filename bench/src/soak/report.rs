@@ -2,6 +2,7 @@
 
 use super::args::Arguments;
 use super::ledger::{Counts, Ledger};
+use super::progress::Progress;
 use super::sampling::{Flatness, Life, Sample};
 use crate::BenchError;
 use serde::Serialize;
@@ -9,14 +10,26 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+/// What a run shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// Nothing was violated, and the server's memory and descriptors stood still (or were not watched long enough).
+    Passed,
+    /// Nothing was violated, but the group was so slow that retention removed messages before it read them: what became
+    /// of those is not known.
+    Inconclusive,
+    /// Something that must not be.
+    Failed,
+}
+
 /// Everything about a run.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     command: &'static str,
     version: &'static str,
     parameters: serde_json::Value,
-    /// Nothing was violated, and the server's memory and descriptors stood still (or were not watched long enough).
-    pub(super) passed: bool,
+    verdict: Verdict,
     seconds: f64,
     messages: Counts,
     violations: Vec<String>,
@@ -28,17 +41,23 @@ pub(super) struct Report {
     server_flatness: Option<Flatness>,
     generator: Option<Life>,
     generator_flatness: Option<Flatness>,
+    group: Progress,
 }
 
 impl Report {
     pub(super) fn new(arguments: &Arguments, ledger: &Ledger, seconds: f64) -> Self {
         let (violations, troubles) = ledger.words();
         let messages = ledger.counts();
+        let verdict = match (messages.violations, messages.expired_for_group) {
+            (0, 0) => Verdict::Passed,
+            (0, _) => Verdict::Inconclusive,
+            _ => Verdict::Failed,
+        };
         Self {
             command: "soak",
             version: env!("CARGO_PKG_VERSION"),
             parameters: serde_json::to_value(arguments).unwrap_or_default(),
-            passed: messages.violations == 0,
+            verdict,
             seconds,
             messages,
             violations,
@@ -48,13 +67,20 @@ impl Report {
             server_flatness: None,
             generator: None,
             generator_flatness: None,
+            group: Progress::default(),
         }
+    }
+
+    pub(super) fn passed(&self) -> bool {
+        self.verdict == Verdict::Passed
     }
 
     pub(super) fn with_server(mut self, lives: Vec<Life>, flatness: Option<Flatness>) -> Self {
         self.restarts = lives.len().saturating_sub(1);
         self.server = lives;
-        self.passed &= flatness.is_none_or(|flatness| flatness.is_flat());
+        if !flatness.is_none_or(|flatness| flatness.is_flat()) {
+            self.verdict = Verdict::Failed;
+        }
         self.server_flatness = flatness;
         self
     }
@@ -65,9 +91,18 @@ impl Report {
         self
     }
 
+    pub(super) fn with_progress(mut self, group: Progress) -> Self {
+        self.group = group;
+        self
+    }
+
     fn text(&self) -> String {
         let mut text = String::new();
-        let verdict = if self.passed { "passed" } else { "FAILED" };
+        let verdict = match self.verdict {
+            Verdict::Passed => "passed",
+            Verdict::Inconclusive => "INCONCLUSIVE",
+            Verdict::Failed => "FAILED",
+        };
         let m = &self.messages;
         let _ = writeln!(
             text,
@@ -80,6 +115,24 @@ impl Report {
             "{:>16}: {} read, {} expired before them",
             "slow readers", m.read_slowly, m.expired_for_slow
         );
+        let Progress {
+            behind_max,
+            still_s_max,
+            still_until_s,
+            ..
+        } = self.group;
+        let _ = writeln!(
+            text,
+            "{:>16}: at most {behind_max} messages behind, {still_s_max:.0} s without a delivery (until {still_until_s:.0} s)",
+            "group"
+        );
+        if m.expired_for_group > 0 {
+            let _ = writeln!(
+                text,
+                "{:>16}: retention removed {} messages before the group read them",
+                "group", m.expired_for_group
+            );
+        }
         for life in &self.server {
             life_line(&mut text, "server", life);
         }
