@@ -12,7 +12,7 @@ use ringmq_wire::{
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What happens to the next produce request.
@@ -38,7 +38,36 @@ pub struct QueueLog {
     /// Base offset, position and bytes as stored.
     pub batches: Vec<(u64, u64, Vec<u8>)>,
     pub next_offset: u64,
+    /// What lies below was removed by retention.
+    pub min_offset: u64,
+    /// Fetches are told that what they ask for is not there, and nothing else, as by brokers of old.
+    pub denies_all: bool,
+    /// When a fetch was told so.
+    pub denials: Vec<Instant>,
     producers: HashMap<u64, Producer>,
+}
+
+impl QueueLog {
+    /// What a fetch is told that asks for what is not there; the broker pauses its slot.
+    fn deny(&mut self, number: u32, slot: &mut Slot) -> Option<schema::FetchedQueueT> {
+        if !self.denies_all && slot.offset >= self.min_offset {
+            return None;
+        }
+        slot.paused = true;
+        self.denials.push(Instant::now());
+        let (min_offset, visible_offset) = match self.denies_all {
+            true => (0, 0),
+            false => (self.min_offset, self.next_offset),
+        };
+        Some(schema::FetchedQueueT {
+            slot: number,
+            error: ErrorCode::OffsetOutOfRange.number(),
+            next_offset: slot.offset.max(min_offset),
+            min_offset,
+            visible_offset,
+            ..Default::default()
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -247,9 +276,13 @@ impl Shard {
         let mut entries = Vec::new();
         let mut payload = Vec::new();
         for (number, slot) in slots.iter_mut().filter(|(_, slot)| !slot.paused) {
-            let Some(log) = self.queues.get(&slot.queue) else {
+            let Some(log) = self.queues.get_mut(&slot.queue) else {
                 continue;
             };
+            if let Some(denied) = log.deny(*number, slot) {
+                entries.push(denied);
+                continue;
+            }
             let holds = |(base, _, bytes): &&(u64, u64, Vec<u8>)| {
                 let view = BatchView::parse_unverified(bytes).expect("stored by us");
                 *base >= slot.offset || view.header().next_offset() > slot.offset
