@@ -206,3 +206,60 @@ fn no_word_names_what_it_could_not() {
         assert!(!vague.contains(&stem), "{name}: say what it does");
     }
 }
+
+/// Every row of the fault table in `docs/durability.md` names tests, and each of them is there.
+#[test]
+fn the_tests_of_the_fault_table_exist() {
+    let docs = fs::read_to_string(root().join("docs/durability.md")).unwrap();
+    let section = docs.split("## Faults and verdicts").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section.lines().filter(|l| l.starts_with("| ")).collect();
+    assert!(rows.len() > 30, "{} rows were found", rows.len());
+    let sources = sources();
+    let mut suite = String::new();
+    for row in &rows[1..] {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(cell == "the same" || !names.is_empty(), "no test: {row}");
+        for name in names {
+            if name.contains('/') {
+                assert!(root().join(name).exists(), "{name} is not there: {row}");
+                continue;
+            }
+            let name = match name.split_once(": ") {
+                Some((found, name)) => {
+                    suite = format!("/{found}");
+                    name
+                }
+                // In the suite that was named last.
+                None => name,
+            };
+            assert!(
+                is_a_test(&sources, &suite, name),
+                "no {name} in {suite}: {row}"
+            );
+        }
+    }
+}
+
+/// `name` may end in `*`; `module::*` stands for every test of a module.
+fn is_a_test(sources: &[(String, String)], suite: &str, name: &str) -> bool {
+    let inside = |path: &str| {
+        let stem = path.trim_end_matches(".rs");
+        stem.ends_with(suite) || path.contains(&format!("{suite}/"))
+    };
+    let mut files = sources.iter().filter(|(path, _)| inside(path));
+    if let Some(module) = name.strip_suffix("::*") {
+        return files.any(|(path, _)| path.ends_with(&format!("/{module}.rs")));
+    }
+    let (start, end) = match name.strip_suffix('*') {
+        Some(start) => (start, ""),
+        None => (name, "("),
+    };
+    // Tests that are made for several file systems have their names in literals.
+    files.any(|(_, text)| {
+        text.contains(&format!("fn {start}{end}"))
+            || text.contains(&format!("\"{start}"))
+            || text.contains(&format!("\"{}\"", start.trim_end_matches('_')))
+    })
+}

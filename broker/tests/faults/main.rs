@@ -129,13 +129,17 @@ fn full_disk_trials() -> Vec<Trial> {
             "a_disk_without_room_for_a_segment_refuses_until_room_returns",
         ),
     ];
-    let trial = |(shortage, name): (Shortage, &str)| {
-        unless(device::missing(Kind::Ext4), name, move || {
-            full_disk::refuses_and_goes_on(Kind::Ext4, shortage);
-            Ok(())
-        })
-    };
-    shortages.into_iter().map(trial).collect()
+    let mut trials = Vec::new();
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        for (shortage, name) in shortages {
+            let name = format!("{name}_{}", kind.name());
+            trials.push(unless(device::missing(kind), &name, move || {
+                full_disk::refuses_and_goes_on(kind, shortage);
+                Ok(())
+            }));
+        }
+    }
+    trials
 }
 
 /// What surrounds a process: clock, memory, numbers of connections.
