@@ -1,35 +1,16 @@
 """A cluster of RingMQ: name server and nodes, as processes with data directories and ports of their own."""
 
 import os
-import socket
-import threading
 
-from . import check, remoting
+from . import check, ports, remoting
 from .processes import Process
 
 PORT_STEP = 10
-ports = threading.Lock()
-next_port = 21000
 
 
-def free_base_port(shards):
-    """A base port whose shards' ports, and those two below them, nobody uses."""
-    global next_port
-    with ports:
-        while True:
-            base = next_port + 2
-            wanted = [base + PORT_STEP * shard - below for shard in range(shards) for below in (0, 2)]
-            next_port += PORT_STEP * shards
-            if next_port > 31000:
-                next_port = 21000
-            if all(map(is_free, wanted)):
-                return base
-
-
-def is_free(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+def shard_ports(base, shards):
+    """The ports that a node's shards listen on: each its own, and the one two below it."""
+    return [base + PORT_STEP * shard - below for shard in range(shards) for below in (0, 2)]
 
 
 class Cluster:
@@ -59,7 +40,7 @@ class Cluster:
     def start(self, node, shards, namesrv=None):
         """Starts a node, or starts it again at the same ports."""
         if node not in self.shards:
-            self.shards[node] = (shards, free_base_port(shards))
+            self.shards[node] = (shards, ports.free(lambda base: shard_ports(base, shards)))
         shards, base = self.shards[node]
         arguments = [self.programs.broker, "run", "--node", node, "--shards", str(shards), "--port", str(base)]
         arguments += ["--listen", "127.0.0.1", "--admin-port", "0", "--cluster", self.NAME]
@@ -68,7 +49,8 @@ class Cluster:
             arguments += ["--set", setting]
         self.nodes[node] = check.until(lambda: self._run(node, arguments), 30, f"the ports of node {node} are free")
         # A name server that started a moment ago does not say of any topic that it does not exist.
-        no_topic = lambda: remoting.call(self.namesrv, 105, {"topic": "there-is-no-such-topic"})[0] == 17
+        asked = namesrv or self.namesrv
+        no_topic = lambda: remoting.call(asked, 105, {"topic": "there-is-no-such-topic"})[0] == 17
         check.until(no_topic, 60, "the name server knows its brokers")
         return self
 

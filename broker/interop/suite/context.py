@@ -8,15 +8,17 @@ import subprocess
 from . import check
 from .agent import Agent
 from .cluster import Cluster
+from .rocketmq import RocketMq
 
 numbers = itertools.count(1)
 
 
 class Context:
-    def __init__(self, programs, clients, directory, namesrv, label):
+    def __init__(self, programs, clients, directory, namesrv, label, make=None):
         self.programs = programs
         self.clients = clients
         self.namesrv = namesrv
+        self.make = make
         self.label = f"{label}-{next(numbers)}".replace("_", "-")
         self.topic = f"topic-{self.label}"
         self.group = f"group-{self.label}"
@@ -29,6 +31,10 @@ class Context:
     def cluster(self, settings=()):
         """A cluster for this scenario alone."""
         return Cluster(self.programs, os.path.join(self.directory, "cluster"), settings)
+
+    def rocketmq(self):
+        """Servers of RocketMQ itself, of the make that this is played with, for a cluster that RingMQ joins."""
+        return RocketMq(self.make, os.path.join(self.directory, "rocketmq"), Cluster.NAME)
 
     def native(self, *arguments, namesrv=None, stdin=""):
         """What the command line, that is the native protocol, prints."""

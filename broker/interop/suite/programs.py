@@ -1,5 +1,6 @@
-"""Where the programs are: ours, and the foreign clients, installed here from the package registries if they are missing."""
+"""Where the programs are: ours, and the foreign ones, installed here from the package registries if they are missing."""
 
+import glob
 import os
 import shutil
 import subprocess
@@ -10,11 +11,24 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 TARGET = os.path.join(ROOT, "target", "interop")
 
 CPP_PACKAGE = "rocketmq==0.4.4"
+RUST_SERVERS = ["rocketmq-namesrv@1.0.0", "rocketmq-broker@1.0.0"]
+
+
+class Unavailable(Exception):
+    """Why a client cannot be used on this machine: what it is made of is not there and cannot be had."""
 
 
 def run(*command, **more):
     print("   " + " ".join(command), flush=True)
     subprocess.run(command, check=True, **more)
+
+
+def download(*command, **more):
+    """Runs a command that does nothing but bring something from a package registry."""
+    try:
+        run(*command, **more)
+    except subprocess.CalledProcessError as failure:
+        raise Unavailable(f"the registry gave nothing ({command[0]} ended with {failure.returncode})") from failure
 
 
 class Programs:
@@ -35,38 +49,62 @@ class Programs:
 class Clients:
     """The foreign clients and the command that starts each one's agent."""
 
-    def __init__(self):
+    def __init__(self, apache=None):
+        # The home of an Apache RocketMQ, for its Java client.
+        self.apache = apache
         self.cpp = os.path.join(TARGET, "cpp")
         self.node = os.path.join(TARGET, "node")
         self.rust = os.path.join(TARGET, "rust")
+        self.java = os.path.join(TARGET, "java")
 
     def install(self, client):
-        """Installs what is missing; None, or why the client cannot be used here."""
-        if client == "cpp" and not os.path.exists(os.path.join(self.cpp, "rocketmq")):
+        """Installs what is missing of a client, or raises `Unavailable`."""
+        {"cpp": self._install_cpp, "node": self._install_node, "rust": self._build_rust, "java": self._build_java}[client]()
+
+    def _install_cpp(self):
+        if not os.path.exists(os.path.join(self.cpp, "rocketmq")):
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            run(*pip, "--root-user-action=ignore", "--target", self.cpp, CPP_PACKAGE)
-        if client == "node":
-            if not shutil.which("npm"):
-                return "there is no npm"
-            self._install_node()
-        if client == "rust":
-            manifest = os.path.join(HERE, "agents", "rust", "Cargo.toml")
-            run("cargo", "build", "--quiet", "--locked", "--manifest-path", manifest, "--target-dir", self.rust)
-        return None
+            download(*pip, "--root-user-action=ignore", "--target", self.cpp, CPP_PACKAGE)
+
+    def _build_rust(self):
+        manifest = ["--locked", "--manifest-path", os.path.join(HERE, "agents", "rust", "Cargo.toml")]
+        download("cargo", "fetch", "--quiet", *manifest)
+        run("cargo", "build", "--quiet", "--offline", *manifest, "--target-dir", self.rust)
 
     def _install_node(self):
+        if not shutil.which("npm"):
+            raise Unavailable("there is no npm")
         os.makedirs(self.node, exist_ok=True)
         for name in ("package.json", "package-lock.json", "agent.js"):
             shutil.copy(os.path.join(HERE, "agents", "node", name), self.node)
         if not os.path.exists(os.path.join(self.node, "node_modules", "ali-ons")):
-            run("npm", "ci", "--silent", "--ignore-scripts", cwd=self.node)
+            download("npm", "ci", "--silent", "--ignore-scripts", cwd=self.node)
+
+    def _build_java(self):
+        if not self.apache:
+            raise Unavailable("no Apache RocketMQ was named (--apache)")
+        os.makedirs(self.java, exist_ok=True)
+        sources = sorted(glob.glob(os.path.join(HERE, "agents", "java", "*.java")))
+        run("javac", "-nowarn", "-Xlint:-options", "-cp", self._java_library(), "-d", self.java, *sources)
+
+    def _java_library(self):
+        return os.path.join(os.path.abspath(self.apache), "lib", "*")
 
     def command(self, client):
         return {
             "cpp": [sys.executable, os.path.join(HERE, "agents", "cpp.py")],
             "node": ["node", os.path.join(self.node, "agent.js")],
             "rust": [os.path.join(self.rust, "debug", "interop-rust-client")],
+            "java": ["java", "-Xmx512m", "-cp", f"{self.java}:{self._java_library()}" if self.apache else "", "Agent"],
         }[client]
 
     def environment(self, client):
         return {"PYTHONPATH": self.cpp} if client == "cpp" else {}
+
+
+def install_rust_servers():
+    """The directory of the servers of rocketmq-rust, built in release if they are missing: a quarter of an hour on two cores."""
+    home = os.path.join(TARGET, "rocketmq-rust")
+    if not os.path.exists(os.path.join(home, "bin", "rocketmq-broker-rust")):
+        run("cargo", "install", "--quiet", "--locked", "--root", home, *RUST_SERVERS, cwd=TARGET)
+    return os.path.join(home, "bin")

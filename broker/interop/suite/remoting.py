@@ -69,6 +69,20 @@ def queue_table(body):
     return entries
 
 
+def lag(address, group, topic):
+    """How much of a topic, and of its own retries, a group has not read yet at one broker."""
+    _, body = ok(address, 208, {"consumerGroup": group})
+    ours = (topic, f"%RETRY%{group}")
+    entries = [value for (_, of, _), value in queue_table(body).items() if of in ours]
+    return sum(entry["brokerOffset"] - entry["consumerOffset"] for entry in entries)
+
+
+def stored(address, topic):
+    """How many messages of a topic one broker took, or 0 if it does not know the topic."""
+    code, _, _, body = call(address, 202, {"topic": topic})
+    return sum(queue["maxOffset"] for queue in queue_table(body).values()) if code == 0 else 0
+
+
 def committed(name_server, group, topic):
     """Sum of the offsets that a group committed in a topic, over all brokers."""
     tables = [ok(address, 208, {"consumerGroup": group})[1] for address in brokers(name_server).values()]

@@ -1,3 +1,3 @@
 """Importing this declares every scenario."""
 
-from . import administration, consume, produce, protocols, retry, survive, volume  # noqa: F401
+from . import administration, consume, migrate, produce, protocols, retry, survive, volume  # noqa: F401

@@ -30,7 +30,7 @@ def send_and_compare(context, client, how):
     return results
 
 
-@scenario("sync", "pull", clients=("cpp", "rust"))
+@scenario("sync", "pull")
 def send_sync(context, client):
     results = send_and_compare(context, client, "sync")
     check.equal(len({result["msg_id"] for result in results}), COUNT, "message ids, all different")
@@ -78,7 +78,7 @@ def send_compressed(context, client):
     check.equal(bodies(written(context, client, 1)), [text.encode()], "body")
 
 
-@scenario("pull", clients=("cpp", "rust"))
+@scenario("pull")
 def pull(context, client):
     """The pull consumer reads every queue from start to end, with and without a tag filter."""
     with context.agent(reader(client), "writer") as agent:

@@ -11,7 +11,7 @@ from ..scenario import scenario
 COUNT = 30
 
 
-@scenario("sync", clients=("cpp", "rust", "node"), ours=True)
+@scenario("sync", ours=True)
 def written_by_remoting_read_natively(context, client):
     with context.agent(client) as agent:
         if client == "node":

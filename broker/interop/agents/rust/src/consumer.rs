@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 
 use crate::{Agent, Outcome, output, producer::Producer, text};
 
+/// Listeners that run at a time. By default the client has twenty of them, in a pool of two threads a core with room for eight more
+/// tasks a core; what finds no room counts as refused by the listener, and a broadcasting consumer forgets what was refused.
+const LISTENERS: u32 = 2;
+
 pub struct Consumer {
     inner: DefaultMQPushConsumer,
 }
@@ -117,6 +121,8 @@ impl Consumer {
             .client_config(config)
             .consumer_group(text(command, "group")?)
             .consume_from_where(ConsumeFromWhere::ConsumeFromFirstOffset)
+            .consume_thread_min(LISTENERS)
+            .consume_thread_max(LISTENERS)
             .message_model(model);
         if let Some(times) = command["max_reconsume"].as_i64() {
             builder = builder.max_reconsume_times(times as i32);
