@@ -86,8 +86,6 @@ def pull(context, client):
             agent.produce(context.topic, numbered(COUNT, tag, tag=tag))
     with context.agent(client) as agent:
         everything = agent.call("pull", topic=context.topic, group=context.group)
-        check.equal(len(everything), 2 * COUNT, "messages pulled")
+        check.equal(sorted(bodies(everything)), sorted(bodies(numbered(COUNT, "TagA") + numbered(COUNT, "TagB"))), "messages, each once")
         filtered = agent.call("pull", topic=context.topic, group=context.group, tags="TagB")
     check.equal(sorted(bodies(filtered)), sorted(bodies(numbered(COUNT, "TagB"))), "messages with the tag")
-    places = [(one["queue"], one["offset"], one["position"]) for one in everything]
-    check.equal(len(set(places)), len(places), "places, all different")

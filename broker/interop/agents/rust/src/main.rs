@@ -72,7 +72,9 @@ fn text<'a>(command: &'a Value, name: &str) -> Outcome<&'a str> {
     value.ok_or_else(|| format!("the command has no {name}").into())
 }
 
-#[tokio::main]
+// One worker: the client goes round the queues with an index for each thread. A send that is tried again on another thread may meet
+// a second shard of a node that is gone, and then a third.
+#[tokio::main(worker_threads = 1)]
 async fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let (namesrv, instance) = (arguments.next(), arguments.next());

@@ -195,7 +195,7 @@ fn report(result: rocketmq_client_rust::ClientResult<Option<SendResult>>) -> Val
     match result {
         Ok(Some(result)) => sent(&result),
         Ok(None) => json!({ "error": "no result" }),
-        Err(error) => json!({ "error": format!("{error:?}") }),
+        Err(error) => json!({ "error": error.to_string() }),
     }
 }
 

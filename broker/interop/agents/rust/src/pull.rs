@@ -13,7 +13,7 @@ pub async fn pull(agent: &Agent, command: &Value) -> Outcome {
     let tags = command["tags"].as_str().unwrap_or("*");
     let config = ClientConfig::builder()
         .namesrv_addr(agent.namesrv.clone())
-        .instance_name(format!("{}-pull", agent.instance))
+        .instance_name(format!("{}-pull-{}", agent.instance, command["id"]))
         .build()?;
     let consumer = DefaultMQPullConsumer::builder(agent.client.clone())
         .client_options(ClientOptions::legacy(config))
@@ -38,6 +38,7 @@ pub async fn pull(agent: &Agent, command: &Value) -> Outcome {
             offset = result.next_begin_offset() as i64;
         }
     }
-    consumer.shutdown().await?;
+    // It waits for its last long poll, which is twenty seconds; we do not.
+    tokio::spawn(async move { consumer.shutdown().await });
     Ok(json!(found))
 }
