@@ -100,8 +100,8 @@ class Suite:
         print(f"{'FAILED' if outcome else 'ok'} {play} {took:.1f} s", flush=True)
         if outcome:
             print(f"   {outcome}\n   logs: {context.directory}", flush=True)
-        elif not self.options.keep:
-            shutil.rmtree(context.directory, ignore_errors=True)
+        if not self.options.keep:
+            context.tidy(everything=not outcome)
         self.outcomes[play] = outcome
 
     def play_all(self, plays, namesrv):

@@ -1,8 +1,10 @@
 """What a scenario is given."""
 
+import glob
 import itertools
 import json
 import os
+import shutil
 import subprocess
 
 from . import check
@@ -35,6 +37,14 @@ class Context:
     def rocketmq(self):
         """Servers of RocketMQ itself, of the make that this is played with, for a cluster that RingMQ joins."""
         return RocketMq(self.make, os.path.join(self.directory, "rocketmq"), Cluster.NAME)
+
+    def tidy(self, everything):
+        """Removes what the scenario left: everything, or only what its servers stored, which is gigabytes, so that the logs remain."""
+        if everything:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        for pattern in ("data-*", "store-*"):
+            for stored in glob.glob(os.path.join(self.directory, "*", pattern)):
+                shutil.rmtree(stored, ignore_errors=True)
 
     def native(self, *arguments, namesrv=None, stdin=""):
         """What the command line, that is the native protocol, prints."""
