@@ -29,7 +29,7 @@ def arguments():
     parser.add_argument("--against", metavar="HOST:PORT", help="name server of a running cluster of another make; "
                         "scenarios that start or stop servers are left out")
     parser.add_argument("--rocketmq-rust", action="store_true", help="also share clusters with the servers of rocketmq-rust, "
-                        "built from crates.io: a quarter of an hour on two cores, once")
+                        "built from crates.io, once, which takes long")
     parser.add_argument("--apache", metavar="DIRECTORY", help="an unpacked Apache RocketMQ: its Java client plays the scenarios, "
                         "too, and clusters are shared with its servers; needs a JDK")
     parser.add_argument("--again", action="store_true", help="play what failed once more, alone: the clients have races of their own")

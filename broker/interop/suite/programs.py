@@ -103,7 +103,7 @@ class Clients:
 
 
 def install_rust_servers():
-    """The directory of the servers of rocketmq-rust, built in release if they are missing: a quarter of an hour on two cores."""
+    """The directory of the servers of rocketmq-rust, built in release if they are missing, which takes long."""
     home = os.path.join(TARGET, "rocketmq-rust")
     if not os.path.exists(os.path.join(home, "bin", "rocketmq-broker-rust")):
         run("cargo", "install", "--quiet", "--locked", "--root", home, *RUST_SERVERS, cwd=TARGET)
