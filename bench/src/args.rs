@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Limit(crate::limit::args::Arguments),
     /// Serves as a broker that acknowledges and stores nothing: the load generator's own ceiling
     Null(crate::null::Arguments),
+    /// Runs scenarios: starts servers, drives them in turn, writes what came out
+    Run(crate::rig::RunArguments),
+    /// Makes one page and a table of what `run` left
+    Report(crate::rig::ReportArguments),
     /// Sends, reads, restarts for a long time and checks every message
     Soak(crate::soak::args::Arguments),
 }
@@ -146,6 +150,22 @@ pub(crate) struct Latency {
 pub(crate) enum Protocol {
     Native,
     Remoting,
+    /// NATS JetStream; `--namesrv` is the server
+    #[cfg(feature = "nats")]
+    Nats,
+    /// Redis streams; `--namesrv` is the server
+    #[cfg(feature = "redis")]
+    Redis,
+}
+
+#[cfg(any(feature = "nats", feature = "redis"))]
+impl Protocol {
+    /// For what the drivers of other servers do not do.
+    pub(crate) fn unsupported(self) -> crate::BenchError {
+        crate::BenchError::Cluster(format!(
+            "{self:?} can be driven by produce and consume only"
+        ))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -192,7 +212,7 @@ impl Arguments {
             Command::Consume(consume) => consume.common.threads,
             Command::Latency(latency) => latency.common.threads,
             Command::Soak(soak) => soak.threads,
-            Command::Null(_) => 1,
+            Command::Null(_) | Command::Run(_) | Command::Report(_) => 1,
             #[cfg(target_os = "linux")]
             Command::Limit(_) => 1,
         }

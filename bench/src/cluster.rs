@@ -42,6 +42,8 @@ pub(crate) async fn find(common: &Common, create: bool) -> Result<Target, BenchE
         match common.protocol {
             Protocol::Native => native::route::create_topic(common).await?,
             Protocol::Remoting => remoting::route::create_topic(common).await?,
+            #[cfg(any(feature = "nats", feature = "redis"))]
+            _ => return Err(common.protocol.unsupported()),
         }
     }
     let deadline = Instant::now()
@@ -73,6 +75,8 @@ async fn ask_any(common: &Common) -> Result<Found, BenchError> {
         let answer = match common.protocol {
             Protocol::Native => native::route::ask(address, &common.topic).await,
             Protocol::Remoting => remoting::route::ask(address, &common.topic).await,
+            #[cfg(any(feature = "nats", feature = "redis"))]
+            _ => Err(common.protocol.unsupported()),
         };
         match answer {
             Ok(found) => return Ok(found),

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 struct Read {
     round_trips: Latencies,
     messages: u64,
+    messages_in_all: u64,
     bytes: u64,
     finished: Duration,
 }
@@ -25,6 +26,10 @@ pub(crate) async fn run(arguments: &Consume) -> Result<Report, BenchError> {
     match arguments.common.protocol {
         Protocol::Native => run_with::<native::Fetcher>(arguments).await,
         Protocol::Remoting => run_with::<remoting::Fetcher>(arguments).await,
+        #[cfg(feature = "nats")]
+        Protocol::Nats => crate::peers::consume::<crate::peers::Nats>(arguments).await,
+        #[cfg(feature = "redis")]
+        Protocol::Redis => crate::peers::consume::<crate::peers::Redis>(arguments).await,
     }
 }
 
@@ -55,6 +60,7 @@ async fn run_with<F: Fetching>(arguments: &Consume) -> Result<Report, BenchError
     let mut all = Read {
         round_trips: Latencies::new(),
         messages: 0,
+        messages_in_all: 0,
         bytes: 0,
         finished: Duration::ZERO,
     };
@@ -62,6 +68,7 @@ async fn run_with<F: Fetching>(arguments: &Consume) -> Result<Report, BenchError
         let read = read??;
         all.round_trips.add(&read.round_trips);
         all.messages += read.messages;
+        all.messages_in_all += read.messages_in_all;
         all.bytes += read.bytes;
         all.finished = all.finished.max(read.finished);
     }
@@ -69,6 +76,7 @@ async fn run_with<F: Fetching>(arguments: &Consume) -> Result<Report, BenchError
     let measured = all.finished.min(window.end).saturating_sub(window.begin);
     let mut report = Report::new("consume", arguments, target.queues, count);
     report.throughput = Some(Throughput::new(all.messages, all.bytes, measured));
+    report.messages_in_all = all.messages_in_all;
     report.fetch_round_trip = all.round_trips.summary();
     report.errors = counters.errors();
     let (server, generator) = watch.finish().await?;
@@ -94,6 +102,7 @@ async fn read<F: Fetching>(
     let mut read = Read {
         round_trips: Latencies::new(),
         messages: 0,
+        messages_in_all: 0,
         bytes: 0,
         finished: Duration::ZERO,
     };
@@ -111,6 +120,7 @@ async fn read<F: Fetching>(
         let now = started.elapsed();
         let (count, bytes) = (fetched.messages, fetched.bytes);
         counters.add(count, bytes);
+        read.messages_in_all += count;
         if window.contains(now) {
             read.messages += count;
             read.bytes += bytes;

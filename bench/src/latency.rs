@@ -24,6 +24,8 @@ pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
     match arguments.common.protocol {
         Protocol::Native => run_with::<native::Native, native::Fetcher>(arguments).await,
         Protocol::Remoting => run_with::<remoting::Remoting, remoting::Fetcher>(arguments).await,
+        #[cfg(any(feature = "nats", feature = "redis"))]
+        _ => Err(arguments.common.protocol.unsupported()),
     }
 }
 
@@ -83,7 +85,7 @@ async fn run_with<S: Sending, F: Fetching>(arguments: &Latency) -> Result<Report
     drop(progress);
     let mut report = Report::new("latency", arguments, target.queues, count);
     report.throughput = Some(Throughput::new(sent.messages, sent.bytes, common.duration));
-    report.acknowledged = sent.acknowledged.summary();
+    report.enter(&sent, window, started.elapsed());
     report.send_delay = sent.delayed.summary();
     report.delivered = delivered.summary();
     report.errors = counters.errors();

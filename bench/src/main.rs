@@ -3,6 +3,7 @@
 //! - `produce`: how fast batches are acknowledged, and how long each takes; as fast as the window allows, or at a rate.
 //! - `consume`: how fast what is stored can be read back.
 //! - `soak`: hours of everything at once, restarts included, with every message checked and the server's memory watched.
+//! - `run`: scenarios, servers started and driven in turn; `report`: one page of what came out.
 //! - `limit`: what the machine can do without a broker; `null`: a server that forgets, to measure this generator with.
 //! - `latency`: time from sending to acknowledgement and to delivery, at a rate, with readers attached.
 //!
@@ -23,11 +24,14 @@ mod native;
 mod null;
 mod outgoing;
 mod payload;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod peers;
 mod produce;
 mod progress;
 mod protocol;
 mod remoting;
 mod report;
+mod rig;
 mod schedule;
 mod sender;
 mod server_usage;
@@ -35,6 +39,7 @@ mod soak;
 mod socket;
 mod spread;
 mod ticker;
+mod timeline;
 
 use args::{Arguments, Command};
 use clap::Parser;
@@ -75,6 +80,8 @@ async fn run(arguments: &Arguments) -> Result<bool, BenchError> {
         Command::Consume(consume) => (consume::run(consume).await?, &consume.common),
         Command::Latency(latency) => (latency::run(latency).await?, &latency.common),
         Command::Soak(soak) => return soak::run(soak).await,
+        Command::Run(run) => return rig::run(run).await,
+        Command::Report(report) => return rig::report(report).map(|()| true),
         Command::Null(null) => return off_the_runtime(null, null::run).await,
         #[cfg(target_os = "linux")]
         Command::Limit(limit) => return off_the_runtime(limit, limit::run).await,

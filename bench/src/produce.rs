@@ -3,7 +3,6 @@
 use crate::BenchError;
 use crate::args::{Produce, Protocol};
 use crate::cluster;
-use crate::histogram::Latencies;
 use crate::native::Native;
 use crate::payload;
 use crate::progress::{Counters, Progress};
@@ -21,6 +20,10 @@ pub(crate) async fn run(arguments: &Produce) -> Result<Report, BenchError> {
     match arguments.common.protocol {
         Protocol::Native => run_with::<Native>(arguments).await,
         Protocol::Remoting => run_with::<Remoting>(arguments).await,
+        #[cfg(feature = "nats")]
+        Protocol::Nats => crate::peers::produce::<crate::peers::Nats>(arguments).await,
+        #[cfg(feature = "redis")]
+        Protocol::Redis => crate::peers::produce::<crate::peers::Redis>(arguments).await,
     }
 }
 
@@ -61,7 +64,7 @@ async fn run_with<S: Sending>(arguments: &Produce) -> Result<Report, BenchError>
     drop(progress);
     let mut report = Report::new("produce", arguments, target.queues, count);
     report.throughput = Some(Throughput::new(sent.messages, sent.bytes, common.duration));
-    report.acknowledged = sent.acknowledged.summary();
+    report.enter(&sent, window, started.elapsed());
     report.send_delay = arguments.rate.and_then(|_| sent.delayed.summary());
     report.errors = counters.errors();
     let (server, generator) = watch.finish().await?;
@@ -73,18 +76,9 @@ async fn run_with<S: Sending>(arguments: &Produce) -> Result<Report, BenchError>
 pub(crate) async fn gather(
     tasks: &mut JoinSet<Result<Sent, BenchError>>,
 ) -> Result<Sent, BenchError> {
-    let mut all = Sent {
-        acknowledged: Latencies::new(),
-        delayed: Latencies::new(),
-        messages: 0,
-        bytes: 0,
-    };
+    let mut all = Sent::nothing();
     while let Some(sent) = tasks.join_next().await {
-        let sent = sent??;
-        all.acknowledged.add(&sent.acknowledged);
-        all.delayed.add(&sent.delayed);
-        all.messages += sent.messages;
-        all.bytes += sent.bytes;
+        all.add(&sent??);
     }
     Ok(all)
 }

@@ -3,12 +3,15 @@
 use crate::BenchError;
 use crate::args::Common;
 use crate::histogram::Summary;
+use crate::schedule::Window;
+use crate::sender::Sent;
 use crate::server_usage::ProcessUsage;
+use crate::timeline::Second;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Everything about a run.
 #[derive(Debug, Serialize)]
@@ -31,6 +34,16 @@ pub(crate) struct Report {
     /// How late sends were handed over; part of the times above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) send_delay: Option<Summary>,
+    /// Messages acknowledged or read before, within and after the measured time.
+    pub(crate) messages_in_all: u64,
+    /// When the measured time began.
+    pub(crate) began_unix_ms: u64,
+    /// (quantile, µs) of the times to acknowledgement.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) distribution: Vec<(f64, f64)>,
+    /// The times to acknowledgement by the second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) timeline: Vec<Second>,
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) server: Vec<ProcessUsage>,
     pub(crate) generator: Vec<ProcessUsage>,
@@ -49,6 +62,8 @@ pub(crate) struct Throughput {
     /// Bytes of batches, as they cross the network.
     pub(crate) bytes: u64,
     pub(crate) messages_per_second: f64,
+    /// 10^6 bytes.
+    pub(crate) mb_per_second: f64,
     pub(crate) mib_per_second: f64,
 }
 
@@ -61,6 +76,7 @@ impl Throughput {
             messages,
             bytes,
             messages_per_second: rate(messages as f64),
+            mb_per_second: rate(bytes as f64 / 1e6),
             mib_per_second: rate(bytes as f64 / f64::from(1 << 20)),
         }
     }
@@ -85,12 +101,27 @@ impl Report {
             delivered: None,
             fetch_round_trip: None,
             send_delay: None,
+            messages_in_all: 0,
+            began_unix_ms: 0,
+            distribution: Vec::new(),
+            timeline: Vec::new(),
             errors: BTreeMap::new(),
             server: Vec::new(),
             generator: Vec::new(),
             server_cpu_per_million: None,
             generator_cpu_per_million: None,
         }
+    }
+
+    /// Enters what was acknowledged. To be called when the run has just ended.
+    pub(crate) fn enter(&mut self, sent: &Sent, window: Window, ended: Duration) {
+        self.acknowledged = sent.acknowledged.summary();
+        self.distribution = sent.acknowledged.distribution();
+        self.timeline = sent.timeline.seconds();
+        self.messages_in_all = sent.messages_in_all;
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+        let began = now.saturating_sub(ended.saturating_sub(window.begin));
+        self.began_unix_ms = began.as_millis() as u64;
     }
 
     /// Enters what the run cost, in whole and for each million messages of its throughput.

@@ -10,6 +10,7 @@ use crate::protocol::Sending;
 use crate::schedule::{Schedule, Window};
 use crate::socket::{FrameReader, Framing, Halves};
 use crate::ticker::Ticker;
+use crate::timeline::Timeline;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,6 +41,48 @@ pub(crate) struct Sent {
     pub(crate) delayed: Latencies,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    pub(crate) timeline: Timeline,
+    /// Acknowledged before and after the window, too.
+    pub(crate) messages_in_all: u64,
+}
+
+impl Sent {
+    pub(crate) fn nothing() -> Self {
+        Self {
+            acknowledged: Latencies::new(),
+            delayed: Latencies::new(),
+            messages: 0,
+            bytes: 0,
+            timeline: Timeline::default(),
+            messages_in_all: 0,
+        }
+    }
+
+    /// Enters what another connection did.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.acknowledged.add(&other.acknowledged);
+        self.delayed.add(&other.delayed);
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.timeline.add(&other.timeline);
+        self.messages_in_all += other.messages_in_all;
+    }
+
+    /// Enters an acknowledgement, in or out of the window.
+    pub(crate) fn acknowledge(
+        &mut self,
+        window: Window,
+        due: Duration,
+        now: Duration,
+        messages: u64,
+    ) {
+        self.messages_in_all += messages;
+        if window.contains(due) {
+            let time = now.saturating_sub(due);
+            self.acknowledged.record(time);
+            self.timeline.record(due - window.begin, time, messages);
+        }
+    }
 }
 
 struct Sender<S> {
@@ -104,12 +147,7 @@ impl<S: Sending> Sender<S> {
         Self {
             protocol: S::new(&plan.lane, &plan.load),
             plan,
-            sent: Sent {
-                acknowledged: Latencies::new(),
-                delayed: Latencies::new(),
-                messages: 0,
-                bytes: 0,
-            },
+            sent: Sent::nothing(),
             counters,
             unanswered: VecDeque::new(),
             first_unanswered: 0,
@@ -211,9 +249,8 @@ impl<S: Sending> Sender<S> {
             self.paused_until = now + advice.max(BUSY_PAUSE);
             return Ok(());
         }
-        if self.plan.window.contains(due) {
-            self.sent.acknowledged.record(now.saturating_sub(due));
-        }
+        let messages = u64::from(self.plan.load.batch);
+        self.sent.acknowledge(self.plan.window, due, now, messages);
         self.count(now, bytes);
         Ok(())
     }

@@ -105,7 +105,8 @@ fn since(before: &[Reading]) -> Vec<ProcessUsage> {
         .collect()
 }
 
-fn process(pid: u32) -> Option<ProcessUsage> {
+/// Reads a process now.
+pub(crate) fn process(pid: u32) -> Option<ProcessUsage> {
     let directory = Path::new("/proc").join(pid.to_string());
     let stat = std::fs::read_to_string(directory.join("stat")).ok()?;
     // The name is in parentheses and may hold anything; fields are counted behind it.

@@ -147,22 +147,22 @@ fn the_null_server_takes_and_gives_without_end() {
     for (size, batch) in [(100, 1), (1024, 1000)] {
         let line = format!(
             "produce --shard {} --message-bytes {size} --batch {batch} --connections 2 --queues 2 \
-             --duration 300ms --warm-up 0s",
+             --duration 1s --warm-up 0s",
             null.1
         );
         let produced = report(&cluster, &line);
-        assert!(number(&produced, "/throughput/messages") > 0.0);
+        assert!(number(&produced, "/messages_in_all") > 0.0);
         if cfg!(target_os = "linux") {
             assert_eq!(number(&produced, "/server/0/pid"), f64::from(null.0.id()));
             assert!(number(&produced, "/generator_cpu_per_million") >= 0.0);
         }
     }
     let line = format!(
-        "consume --shard {} --queues 2 --duration 300ms --connections 2",
+        "consume --shard {} --queues 2 --duration 1s --connections 2",
         null.1
     );
     let consumed = report(&cluster, &line);
-    assert!(number(&consumed, "/throughput/messages") > 0.0);
+    assert!(number(&consumed, "/messages_in_all") > 0.0);
 }
 
 #[test]
@@ -184,5 +184,80 @@ fn the_limit_is_measured() {
     assert_eq!(
         limits["machine"]["kernel"].as_str().map(str::is_empty),
         Some(false)
+    );
+}
+
+#[test]
+fn a_scenario_is_run_and_reported() {
+    let cluster = Cluster::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let scenario = r#"
+title = "Nothing is stored"
+target = 1
+rounds = 2
+[[entrant]]
+name = "null"
+server = "null"
+[[step]]
+name = "some"
+command = "produce"
+with = { message_bytes = 100, batch = 10, duration = "200ms", warm_up = "0s" }
+[[step]]
+name = "more"
+command = "produce"
+rate = { of = "some", share = 0.01 }
+with = { message_bytes = 100, batch = 10, duration = "200ms", warm_up = "0s" }
+[[claim]]
+text = "a <share> is less than all"
+figure = "null/more/messages_in_all"
+against = ["null/some/messages_in_all"]
+at_most = 1.0
+[[claim]]
+text = "the null server stops time"
+figure = "null/some/acknowledged.p50_us"
+at_most = 0.0
+"#;
+    std::fs::write(at("tiny.toml"), scenario).expect("written");
+    let line = format!(
+        "run {} --results {} --data-dir {}",
+        at("tiny.toml"),
+        at("results"),
+        at("data")
+    );
+    let run = bench(&cluster, &line);
+    assert_eq!(run.status.code(), Some(0), "{run:?}");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert_eq!(said.matches("tiny 2/2 null").count(), 2, "{said}");
+    assert!(!directory.path().join("data").exists(), "nothing is left");
+    let reported = bench(&cluster, &format!("report {}", at("results")));
+    assert_eq!(reported.status.code(), Some(0), "{reported:?}");
+    let table = std::fs::read_to_string(at("results/report.md")).expect("written");
+    assert!(
+        table.contains("| a <share> is less than all | **met** |"),
+        "{table}"
+    );
+    assert!(
+        table.contains("| the null server stops time | **not met** |"),
+        "{table}"
+    );
+    let page = std::fs::read_to_string(at("results/report.html")).expect("written");
+    assert!(
+        page.contains("<svg") && page.contains("a &lt;share&gt; is"),
+        "a chart"
+    );
+    assert!(
+        !page.contains("http-equiv") && !page.contains("src="),
+        "one file"
+    );
+
+    let broken = scenario.replace("batch", "badge");
+    std::fs::write(at("tiny.toml"), broken).expect("written");
+    let run = bench(&cluster, &line);
+    assert_eq!(run.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(
+        said.contains("tiny.toml") && said.contains("--badge"),
+        "{said}"
     );
 }

@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Size of the scratch file; it is written once before, so that the loop writes into written space
     #[arg(long, default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(16_777_216..=68_719_476_736))]
     pub(crate) file_bytes: u64,
+    /// Disk and loopback only: leave out the loop
+    #[arg(long, conflicts_with = "no_raw")]
+    pub(crate) no_loop: bool,
     /// The loop only: leave out disk and loopback
     #[arg(long)]
     pub(crate) no_raw: bool,

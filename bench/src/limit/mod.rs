@@ -31,7 +31,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Limits, BenchError> {
     let scratch = Scratch::prepare(arguments.directory.as_deref(), arguments.file_bytes)?;
     let mut limits = Limits::new(arguments, scratch.directory());
     for _ in 0..arguments.rounds {
-        for bytes in &arguments.sizes {
+        for bytes in arguments.sizes.iter().filter(|_| !arguments.no_loop) {
             for in_flight in &arguments.in_flight {
                 let shape = Shape {
                     bytes: *bytes as usize,
@@ -52,6 +52,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Limits, BenchError> {
             limits.add_loopback(loopback::throughput(arguments.duration)?);
         }
     }
+    limits.conclude();
     Ok(limits)
 }
 

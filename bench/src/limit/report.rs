@@ -32,6 +32,12 @@ pub(crate) struct Limits {
     machine: Machine,
     buffer_bytes: u32,
     pub(crate) cells: Vec<Cell>,
+    /// The best median of the cells.
+    best_mb_per_second: Option<f64>,
+    /// The best of the sequential reads.
+    best_read_mb_per_second: Option<f64>,
+    /// Medians of a durable write and a loopback round trip, one after the other.
+    durable_round_trip_p50_us: Option<f64>,
     pub(crate) reads: Vec<DiskRead>,
     /// 4 KiB writes with O_DSYNC into written space, one after the other; a summary a round.
     pub(crate) durable_write: Vec<Summary>,
@@ -46,6 +52,9 @@ impl Limits {
             machine: Machine::look(directory),
             buffer_bytes: arguments.buffer_bytes,
             cells: Vec::new(),
+            best_mb_per_second: None,
+            best_read_mb_per_second: None,
+            durable_round_trip_p50_us: None,
             reads: Vec::new(),
             durable_write: Vec::new(),
             round_trip: Vec::new(),
@@ -90,6 +99,17 @@ impl Limits {
 
     pub(super) fn add_loopback(&mut self, rate: f64) {
         self.loopback_mb_per_second.push(rate);
+    }
+
+    /// Works out what the rounds come to together.
+    pub(super) fn conclude(&mut self) {
+        self.best_mb_per_second = self.best().map(|(rate, _)| rate);
+        let reads = self.reads.iter();
+        let reads = reads.filter_map(|read| Spread::of(read.rounds_mb_per_second.iter().copied()));
+        self.best_read_mb_per_second = reads.map(|rate| rate.median).max_by(f64::total_cmp);
+        let p50 = |rounds: &[Summary]| Spread::of(rounds.iter().map(|round| round.p50_us));
+        let (write, trip) = (p50(&self.durable_write), p50(&self.round_trip));
+        self.durable_round_trip_p50_us = write.zip(trip).map(|(w, t)| w.median + t.median);
     }
 
     /// The best median of the loop, with its request size and in flight.
