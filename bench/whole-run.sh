@@ -3,14 +3,14 @@
 #
 #   bench/whole-run.sh [RESULTS_DIR] [flags of `ringmq-bench run`]
 #
-# Peers that are not installed are reported as not measured. `FEATURES=` builds without their clients.
+# `FEATURES=ringmq-bench/peers` builds the clients of other servers in. What is not built in or not installed is
+# reported as not measured.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 results=${1:-target/bench-results}
 shift || true
-cargo build --release -p ringmq-broker
-cargo build --release -p ringmq-bench --features "${FEATURES-peers}"
-rm -rf "$results"
+cargo build --release --workspace --features "${FEATURES-}"
+rm -f "$results"/*.json
 outcome=0
 target/release/ringmq-bench run bench/scenarios/*.toml --results "$results" "$@" || outcome=$?
 target/release/ringmq-bench report "$results"

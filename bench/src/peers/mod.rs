@@ -9,9 +9,9 @@ mod nats;
 mod redis;
 
 #[cfg(feature = "nats")]
-pub(crate) use nats::Nats;
+pub(crate) use self::nats::Nats;
 #[cfg(feature = "redis")]
-pub(crate) use redis::Redis;
+pub(crate) use self::redis::Redis;
 
 use crate::BenchError;
 use crate::args::{Consume, Load, Produce};

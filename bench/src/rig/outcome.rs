@@ -14,7 +14,6 @@ pub(super) struct Outcome {
     pub(super) scenario: Scenario,
     pub(super) machine: Machine,
     pub(super) began_unix_ms: u64,
-    /// Name and version of the kernel's and the servers' builds are in the entrants.
     pub(super) entrants: Vec<EntrantOutcome>,
 }
 

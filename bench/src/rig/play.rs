@@ -57,11 +57,11 @@ pub(super) async fn play(scenario: Scenario, places: &Places) -> Outcome {
 
 /// Whether RingMQ was measured and lost nothing.
 pub(super) fn is_good(outcome: &Outcome) -> bool {
-    let ours = outcome.entrants.iter().filter(|e| e.server == Kind::Ringmq);
-    ours.into_iter().all(|entrant| {
-        let steps = entrant.rounds.iter().flat_map(|round| &round.steps);
+    let mut ours = outcome.entrants.iter().filter(|e| e.server == Kind::Ringmq);
+    ours.all(|entrant| {
+        let mut steps = entrant.rounds.iter().flat_map(|round| &round.steps);
         let lost = |step: &StepOutcome| step.report["missing_messages"].as_u64() > Some(0);
-        entrant.missing.is_none() && !steps.into_iter().any(lost)
+        entrant.missing.is_none() && !steps.any(lost)
     })
 }
 

@@ -265,10 +265,10 @@ impl Step {
 
     fn check(&self, scenario: &Scenario, entrant: &Entrant) -> Result<(), String> {
         if let Some(rate) = &self.rate {
-            let earlier = scenario
+            let mut earlier = scenario
                 .steps_of(entrant)
                 .take_while(|s| s.name != self.name);
-            if !earlier.into_iter().any(|step| step.name == rate.of) {
+            if !earlier.any(|step| step.name == rate.of) {
                 return Err(format!(
                     "there is no earlier step {:?} to take a rate from",
                     rate.of
