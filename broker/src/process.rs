@@ -117,7 +117,7 @@ pub fn start(config: Config, embedded_namesrv: bool) -> Result<Broker, ProcessEr
         executors,
         pinned: true,
         io_memory_bytes: placement::io_memory_bytes(executors),
-        spin: Duration::from_micros(u64::from(config.node.spin_us)),
+        spin: Duration::ZERO,
     };
     let running = match runtime::start(plan) {
         Ok(running) => running,

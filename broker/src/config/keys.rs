@@ -87,9 +87,6 @@ section! {
         /// How long to go on serving at SIGTERM after write permission was withdrawn from the routes. RocketMQ clients look
         /// at routes every 30 s. A second SIGTERM skips the wait.
         drain_ms: u64 = 35_000, "milliseconds", 0 ..= 3_600_000;
-        /// How long a shard without work looks for more before it sleeps. Answers come sooner, because nobody has to wake a
-        /// core, at the price of up to a whole core a shard. 0: it sleeps at once.
-        spin_us: u32 = 0, "microseconds", 0 ..= 10_000;
     }
 }
 

@@ -34,8 +34,7 @@ mod varint;
 pub use builder::{BatchBuilder, BatchOptions, Record};
 pub use envelope::Envelope;
 pub use header::{
-    BATCH_HEADER_BYTES, BatchHeader, BatchView, Compression, FLAG_SPARSE, FLAG_TAGS, UNTOUCHED_AT,
-    place, restamp, untouched_checksum,
+    BATCH_HEADER_BYTES, BatchHeader, BatchView, Compression, FLAG_SPARSE, FLAG_TAGS, place, restamp,
 };
 pub use pieces::BatchPieces;
 pub use records::{Properties, RecordView, Records};
