@@ -82,6 +82,15 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             return Ok(answer);
         }
         let found = self.find(queue, from, limits).await?;
+        // Retention may have been faster than the look-up: what is gone then is not damaged.
+        let min = self.min_offset(queue).unwrap_or(visible);
+        if from < min {
+            return Err(ReadError::OffsetOutOfRange {
+                offset: from,
+                min,
+                visible,
+            });
+        }
         let dense = dense_prefix(&found, from).map_err(|error| self.at_damage(error))?;
         if dense.is_empty() {
             // A snapshot knows of more than the damaged log can show.
