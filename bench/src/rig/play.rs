@@ -192,7 +192,7 @@ impl Stage<'_> {
     async fn finish(&mut self, step: &Step, running: Running) -> Result<(), BenchError> {
         let (line, began) = (running.line.clone(), running.began_unix_ms);
         let mut report = self.result(&step.name, running).await?;
-        if step.command == Command::Consume && step.with.get("verify").is_some() {
+        if step.command == Command::Consume && step.with.contains_key("verify") {
             report["missing_messages"] = self.missing(&report);
         }
         self.round.steps.push(StepOutcome {

@@ -4,7 +4,7 @@ use ringmq_wire::native::{header, schema};
 
 macro_rules! unpack {
     ($bytes:expr, $($table:ident)*) => {
-        $(if let Ok(table) = header::<schema::$table>($bytes) { drop(table.unpack()); })*
+        $(if let Ok(table) = header::<schema::$table>($bytes) { let _ = table.unpack(); })*
     };
 }
 
