@@ -276,6 +276,36 @@ fn damage_below_the_durable_frontier_makes_the_log_read_only() {
     });
 }
 
+/// Nothing but the frames tells how far the log was durable: one that is not read would be taken for a torn tail.
+#[test]
+fn reads_that_fail_for_a_moment_at_a_start_cost_nothing() {
+    for skip in 0..12 {
+        simulate(9, SimDiskOptions::default(), async move |disk, runtime| {
+            let options = StoreOptions::test_min();
+            let store = open(&disk, &runtime, options.clone()).await;
+            control(&store, &create_queue(1)).await;
+            for body in ["one", "two", "three"] {
+                let end = append(&store, QUEUE, &batch(&[body])).await;
+                store.durable(end).await.unwrap();
+            }
+            let image = disk.crash(CrashPolicy::LoseAll, 1);
+            image.inject(Fault {
+                operation: DiskOperation::Read,
+                file_prefix: "0000".to_owned(),
+                skip,
+                times: 3,
+                effect: FaultEffect::Fail(DiskErrorKind::Failed),
+            });
+            let store = open(&image, &runtime, options).await;
+            image.clear_faults();
+            let health = store.health();
+            assert_eq!(health.mode, LogMode::Serving, "{skip}: {:?}", health.reason);
+            let found = read_all(&store, QUEUE).await;
+            assert_eq!(found, ["one", "two", "three"], "{skip}");
+        });
+    }
+}
+
 /// The last frame is damaged, no later one tells, but a snapshot was published behind it.
 #[test]
 fn a_snapshot_proves_what_was_durable() {

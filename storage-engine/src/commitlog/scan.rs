@@ -12,6 +12,10 @@ use std::rc::Rc;
 /// Bytes read at once while frames are small.
 const WINDOW_BYTES: usize = 1 << 20;
 
+/// Times that bytes are asked for before they count as unreadable. What a scan cannot read it takes for torn or
+/// damaged, so a failure that passes must not end it.
+const READ_ATTEMPTS: usize = 5;
+
 /// A frame as it was read.
 pub struct ScannedFrame<D: Disk> {
     pub header: FrameHeader,
@@ -89,8 +93,7 @@ impl<D: Disk> FrameScan<D> {
         let bytes = match segment.file.read_at(offset, wanted).await {
             Ok(bytes) => bytes,
             // One bad block must not hide the good ones around it.
-            Err(_) if wanted > len => segment.file.read_at(offset, len).await?,
-            Err(error) => return Err(error.into()),
+            Err(_) => read_again(&segment.file, offset, len).await?,
         };
         let slice = SharedSlice::of_read(bytes.clone(), 0..len);
         self.window = Some(Window { start: at, bytes });
@@ -158,4 +161,14 @@ impl<D: Disk> FrameScan<D> {
         let rolled = self.frame_at(next_base, Some(link), meta).await;
         rolled.or(here)
     }
+}
+
+async fn read_again<F: DiskFile>(file: &F, offset: u64, len: usize) -> Result<F::Read, DiskError> {
+    for attempt in 2..READ_ATTEMPTS {
+        match file.read_at(offset, len).await {
+            Err(error) => tracing::warn!(%error, attempt, "the log was not read; once more"),
+            read => return read,
+        }
+    }
+    file.read_at(offset, len).await
 }
