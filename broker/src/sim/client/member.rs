@@ -311,8 +311,9 @@ impl Member {
             .may_be_deleted(route.incarnation());
         let named_twice = self.incarnation_of(route, queue).is_none();
         let expected = match code {
-            // Reads that the disk refused, and those that it will.
-            ErrorCode::Internal => !self.world.plan.every.disk_fault.is_zero(),
+            // Reads that the disk refused, once or again: for a shard that is no different from a bad sector. What is
+            // there is read once more when nothing breaks any longer.
+            ErrorCode::Internal | ErrorCode::Corrupt => !self.world.plan.every.disk_fault.is_zero(),
             ErrorCode::TopicNotFound | ErrorCode::QueueNotFound => deleting || named_twice,
             ErrorCode::OffsetOutOfRange => self.world.plan.retention || deleting || named_twice,
             _ => false,
