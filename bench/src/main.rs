@@ -26,6 +26,7 @@ mod outgoing;
 mod payload;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod peers;
+mod process;
 mod produce;
 mod progress;
 mod protocol;

@@ -2,6 +2,7 @@
 
 use super::scenario::{Entrant, Kind, Sync};
 use crate::BenchError;
+use crate::process::{free_port, terminate};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -211,7 +212,7 @@ impl Server {
         entrant: &Entrant,
         directory: &Path,
     ) -> Result<Self, BenchError> {
-        let port = free_port()?;
+        let port = free_port().map_err(|e| failed("find a port for", e))?;
         let sync = if entrant.sync == Sync::Always {
             "always"
         } else {
@@ -236,7 +237,7 @@ impl Server {
         entrant: &Entrant,
         directory: &Path,
     ) -> Result<Self, BenchError> {
-        let port = free_port()?;
+        let port = free_port().map_err(|e| failed("find a port for", e))?;
         let sync = if entrant.sync == Sync::Always {
             "always"
         } else {
@@ -263,7 +264,8 @@ impl Server {
         let Some(process) = &mut self.process else {
             return Ok(());
         };
-        terminate(process);
+        // Gone already is as good.
+        let _ = terminate(process);
         if tokio::time::timeout(PATIENCE, process.wait())
             .await
             .is_err()
@@ -378,28 +380,6 @@ impl Line {
         let last = log.lines().last().unwrap_or("it said nothing");
         BenchError::Cluster(format!("{} is not ready: {last}", self.program.display()))
     }
-}
-
-#[cfg(unix)]
-fn terminate(child: &mut Child) {
-    use rustix::process::{Pid, Signal, kill_process};
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-    if let Some(pid) = pid.and_then(Pid::from_raw) {
-        // Gone already is as good.
-        let _ = kill_process(pid, Signal::TERM);
-    }
-}
-
-#[cfg(not(unix))]
-fn terminate(child: &mut Child) {
-    // Gone already is as good.
-    let _ = child.start_kill();
-}
-
-fn free_port() -> Result<u16, BenchError> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0");
-    let address = listener.and_then(|listener| listener.local_addr());
-    Ok(address.map_err(|e| failed("find a port for", e))?.port())
 }
 
 fn failed(operation: &'static str, source: std::io::Error) -> BenchError {

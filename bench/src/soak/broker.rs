@@ -2,6 +2,7 @@
 
 use super::args::Arguments;
 use crate::BenchError;
+use crate::process::{free_port, terminate};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -37,7 +38,7 @@ impl Broker {
         data_dir: &Path,
         arguments: &Arguments,
     ) -> Result<(Self, String), BenchError> {
-        let port = free_port()?;
+        let port = free_port().map_err(|e| failed("find a port for", e))?;
         let mut command: Vec<String> = ["dev", "--port", "0", "--admin-port", "0"]
             .map(String::from)
             .into();
@@ -81,7 +82,7 @@ impl Broker {
     pub(super) async fn end(&mut self, how: End) -> Result<(), BenchError> {
         match how {
             End::Killed => self.child.start_kill().map_err(|e| failed("kill", e))?,
-            End::Stopped => self.ask_to_stop()?,
+            End::Stopped => terminate(&mut self.child).map_err(|e| failed("stop", e))?,
         }
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         let status = ended
@@ -100,21 +101,6 @@ impl Broker {
     pub(super) async fn again(&mut self) -> Result<(), BenchError> {
         self.child = spawn(&self.program, &self.command, &self.log).await?;
         Ok(())
-    }
-
-    #[cfg(unix)]
-    fn ask_to_stop(&self) -> Result<(), BenchError> {
-        use rustix::process::{Pid, Signal, kill_process};
-        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
-        let Some(pid) = pid.and_then(Pid::from_raw) else {
-            return Ok(());
-        };
-        kill_process(pid, Signal::TERM).map_err(|e| failed("stop", e.into()))
-    }
-
-    #[cfg(not(unix))]
-    fn ask_to_stop(&mut self) -> Result<(), BenchError> {
-        self.child.start_kill().map_err(|e| failed("stop", e))
     }
 }
 
@@ -140,12 +126,6 @@ async fn spawn(program: &Path, command: &[String], log: &Path) -> Result<Child, 
             log.display()
         ))),
     }
-}
-
-fn free_port() -> Result<u16, BenchError> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0");
-    let address = listener.and_then(|listener| listener.local_addr());
-    Ok(address.map_err(|e| failed("find a port for", e))?.port())
 }
 
 fn failed(operation: &'static str, source: std::io::Error) -> BenchError {

@@ -14,6 +14,14 @@ fn broker_with_topic(queues: u32) -> (Broker, Client) {
     (broker, client)
 }
 
+/// Opens a session with the first queue as slot 0, and does not wait.
+fn opening() -> FetchRequestT {
+    FetchRequestT {
+        max_wait_ms: 0,
+        ..fetch_of(0, vec![add(0, "orders", 0, 0)])
+    }
+}
+
 /// Takes what is there and does not wait.
 fn at_once(session: u32) -> FetchRequestT {
     FetchRequestT {
@@ -136,21 +144,13 @@ fn slots_seek_pause_resume_and_report_their_own_errors() {
 fn two_fetches_of_a_session_at_a_time_and_deleted_topics_are_told() {
     let (broker, mut client) = broker_with_topic(1);
     let mut reader = Client::connect(broker.address);
-    let session = reader
-        .fetch(&FetchRequestT {
-            max_wait_ms: 0,
-            ..fetch_of(0, vec![add(0, "orders", 0, 0)])
-        })
-        .session;
+    let session = reader.fetch(&opening()).session;
     let waiting = reader.send_fetch(&fetch_of(session, Vec::new()));
     let behind = reader.send_fetch(&at_once(session));
     let third = reader.send_fetch(&at_once(session));
     assert_eq!(reader.answer_to(third).code(), ErrorCode::SessionBusy);
     // Another session of the connection is not held up, nor are other requests.
-    let other = reader.fetch(&FetchRequestT {
-        max_wait_ms: 0,
-        ..fetch_of(0, vec![add(0, "orders", 0, 0)])
-    });
+    let other = reader.fetch(&opening());
     assert_ne!(other.session, session);
     reader.ping();
     client.delete_topic("orders");
@@ -164,12 +164,7 @@ fn two_fetches_of_a_session_at_a_time_and_deleted_topics_are_told() {
 fn fetches_of_a_session_are_served_and_take_effect_in_order() {
     let (broker, mut client) = broker_with_topic(1);
     let mut reader = Client::connect(broker.address);
-    let session = reader
-        .fetch(&FetchRequestT {
-            max_wait_ms: 0,
-            ..fetch_of(0, vec![add(0, "orders", 0, 0)])
-        })
-        .session;
+    let session = reader.fetch(&opening()).session;
     let waiting = reader.send_fetch(&fetch_of(session, Vec::new()));
     // Taken at once, this would leave nothing to wait for.
     let behind = reader.send_fetch(&FetchRequestT {
@@ -216,10 +211,7 @@ fn a_closed_session_makes_room_for_another() {
     let broker = Broker::with(limits);
     let mut client = Client::connect(broker.address);
     client.create_topic("orders", 1);
-    let open = FetchRequestT {
-        max_wait_ms: 0,
-        ..fetch_of(0, vec![add(0, "orders", 0, 0)])
-    };
+    let open = opening();
     let close = |session| FetchRequestT {
         close: true,
         ..fetch_of(session, Vec::new())

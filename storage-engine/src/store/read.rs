@@ -66,11 +66,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             return Err(not_found);
         };
         if from < min || from > visible {
-            return Err(ReadError::OffsetOutOfRange {
-                offset: from,
-                min,
-                visible,
-            });
+            return Err(self.out_of_range(queue, from));
         }
         let mut answer = ReadBatches {
             batches: Vec::new(),
@@ -83,13 +79,8 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         }
         let found = self.find(queue, from, limits).await?;
         // Retention may have been faster than the look-up: what is gone then is not damaged.
-        let min = self.min_offset(queue).unwrap_or(visible);
-        if from < min {
-            return Err(ReadError::OffsetOutOfRange {
-                offset: from,
-                min,
-                visible,
-            });
+        if self.min_offset(queue).is_none_or(|min| from < min) {
+            return Err(self.out_of_range(queue, from));
         }
         let dense = dense_prefix(&found, from).map_err(|error| self.at_damage(error))?;
         if dense.is_empty() {
@@ -139,6 +130,16 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         }
     }
 
+    /// What a queue holds now, for who asked for something else.
+    fn out_of_range(&self, queue: QueueHandle, offset: QueueOffset) -> ReadError {
+        let visible = self.visible_offset(queue).unwrap_or(offset);
+        ReadError::OffsetOutOfRange {
+            offset,
+            min: self.min_offset(queue).unwrap_or(visible),
+            visible,
+        }
+    }
+
     fn read_failed(
         &self,
         error: BatchReadError,
@@ -159,14 +160,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
                 }
             }
             // Retention was faster.
-            BatchReadError::Gone(_) => {
-                let visible = self.visible_offset(queue).unwrap_or(offset);
-                ReadError::OffsetOutOfRange {
-                    offset,
-                    min: self.min_offset(queue).unwrap_or(visible),
-                    visible,
-                }
-            }
+            BatchReadError::Gone(_) => self.out_of_range(queue, offset),
         }
     }
 
