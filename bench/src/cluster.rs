@@ -33,8 +33,26 @@ pub(crate) struct Lane {
     pub(crate) queues: Vec<u32>,
 }
 
-/// Finds the topic; makes it if that is wanted.
-pub(crate) async fn find(common: &Common, create: bool) -> Result<Target, BenchError> {
+/// What a run wants of the topic's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Write,
+    Read,
+}
+
+impl Purpose {
+    /// For people.
+    pub(crate) fn participle(self) -> &'static str {
+        match self {
+            Self::Write => "written",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// Finds the topic; makes it where it is to be written.
+pub(crate) async fn find(common: &Common, purpose: Purpose) -> Result<Target, BenchError> {
+    let create = purpose == Purpose::Write;
     if !common.shard.is_empty() {
         return Ok(Target::given(common));
     }
@@ -53,7 +71,7 @@ pub(crate) async fn find(common: &Common, create: bool) -> Result<Target, BenchE
             Duration::ZERO
         };
     loop {
-        match ask_any(common).await? {
+        match ask_any(common, purpose).await? {
             Found::Whole(target) => return Ok(target),
             Found::Not(why) if Instant::now() >= deadline => return Err(BenchError::Cluster(why)),
             Found::Not(_) => tokio::time::sleep(ROUTE_RETRY).await,
@@ -69,12 +87,12 @@ pub(crate) enum Found {
 }
 
 /// Asks the name servers in turn until one answers.
-async fn ask_any(common: &Common) -> Result<Found, BenchError> {
+async fn ask_any(common: &Common, purpose: Purpose) -> Result<Found, BenchError> {
     let mut last = BenchError::Cluster("no name server is given".into());
     for address in common.name_servers() {
         let answer = match common.protocol {
             Protocol::Native => native::route::ask(address, &common.topic).await,
-            Protocol::Remoting => remoting::route::ask(address, &common.topic).await,
+            Protocol::Remoting => remoting::route::ask(address, &common.topic, purpose).await,
             #[cfg(any(feature = "nats", feature = "redis"))]
             _ => Err(common.protocol.unsupported()),
         };

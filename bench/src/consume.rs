@@ -35,7 +35,7 @@ pub(crate) async fn run(arguments: &Consume) -> Result<Report, BenchError> {
 
 async fn run_with<F: Fetching>(arguments: &Consume) -> Result<Report, BenchError> {
     let common = &arguments.common;
-    let target = cluster::find(common, false).await?;
+    let target = cluster::find(common, cluster::Purpose::Read).await?;
     let lanes = target.lanes(common.connections.min(target.queues));
     let counters = Arc::new(Counters::default());
     let window = if arguments.follow {

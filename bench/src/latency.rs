@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
 
 async fn run_with<S: Sending, F: Fetching>(arguments: &Latency) -> Result<Report, BenchError> {
     let (common, load) = (&arguments.common, &arguments.load);
-    let target = cluster::find(common, true).await?;
+    let target = cluster::find(common, cluster::Purpose::Write).await?;
     let send_lanes = target.lanes(common.connections);
     let read_lanes = target.lanes(common.connections.min(target.queues));
     let counters = Arc::new(Counters::default());

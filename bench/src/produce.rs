@@ -29,7 +29,7 @@ pub(crate) async fn run(arguments: &Produce) -> Result<Report, BenchError> {
 
 async fn run_with<S: Sending>(arguments: &Produce) -> Result<Report, BenchError> {
     let (common, load) = (&arguments.common, &arguments.load);
-    let target = cluster::find(common, true).await?;
+    let target = cluster::find(common, cluster::Purpose::Write).await?;
     let lanes = target.lanes(common.connections);
     let batches = Arc::new(payload::prebuilt(common.protocol, load)?);
     let counters = Arc::new(Counters::default());

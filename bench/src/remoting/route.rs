@@ -3,60 +3,37 @@
 use super::connection::{self, Frames, call};
 use crate::BenchError;
 use crate::args::Common;
-use crate::cluster::{Found, Share, Target};
+use crate::cluster::{Found, Purpose, Share, Target};
 use crate::socket::Socket;
+use ringmq_wire::remoting::body::routes::{QueueData, TopicRoute};
+use ringmq_wire::remoting::body::{self, topics::perm};
 use ringmq_wire::remoting::{Command, request_code, response_code};
-use serde::Deserialize;
-use std::collections::BTreeMap;
 
-/// Reading and writing.
-const PERM: u32 = 6;
+/// Number of the broker of a name that takes messages; others have copies.
+const LEADER: i64 = 0;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Route {
-    #[serde(default)]
-    queue_datas: Vec<QueueData>,
-    #[serde(default)]
-    broker_datas: Vec<BrokerData>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct QueueData {
-    broker_name: String,
-    write_queue_nums: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BrokerData {
-    broker_name: String,
-    /// By broker number; 0 is the one to write to.
-    broker_addrs: BTreeMap<String, String>,
-}
-
-impl Route {
-    fn shares(self) -> Vec<Share> {
-        let address = |name: &str| {
-            let broker = self
-                .broker_datas
-                .iter()
-                .find(|one| one.broker_name == name)?;
-            broker.broker_addrs.get("0").cloned()
+/// The queues that may be written or read; brokers without any are left out.
+fn shares(route: &TopicRoute, purpose: Purpose) -> Vec<Share> {
+    let share = |data: &QueueData| {
+        let (right, queues) = match purpose {
+            Purpose::Write => (perm::WRITE, data.write_queues),
+            Purpose::Read => (perm::READ, data.read_queues),
         };
-        let share = |data: &QueueData| {
-            Some(Share {
-                address: address(&data.broker_name)?,
-                queues: (0..data.write_queue_nums).collect(),
-            })
-        };
-        self.queue_datas.iter().filter_map(share).collect()
-    }
+        if data.perm & right == 0 || queues <= 0 {
+            return None;
+        }
+        let mut brokers = route.brokers.iter();
+        let broker = brokers.find(|broker| broker.name == data.broker_name)?;
+        Some(Share {
+            address: broker.addresses.get(&LEADER)?.clone(),
+            queues: (0..queues as u32).collect(),
+        })
+    };
+    route.queues.iter().filter_map(share).collect()
 }
 
 /// What a name server knows of the topic.
-async fn route_of(name_server: &str, topic: &str) -> Result<Option<Vec<Share>>, BenchError> {
+async fn route_of(name_server: &str, topic: &str) -> Result<Option<TopicRoute>, BenchError> {
     let mut socket = Socket::<Frames>::connect(name_server).await?;
     let operation = "ask for a route of";
     let request = Command::request(request_code::GET_ROUTEINFO_BY_TOPIC, 1)
@@ -69,21 +46,30 @@ async fn route_of(name_server: &str, topic: &str) -> Result<Option<Vec<Share>>, 
     if let Some(refusal) = answer.refusal() {
         return Err(refusal.into_error(operation, name_server));
     }
-    let route: Route =
-        serde_json::from_slice(&answer.body).map_err(|error| socket.protocol(operation, error))?;
-    Ok(Some(route.shares()))
+    let route = body::decode(&answer.body);
+    let route = route.map_err(|error| socket.protocol(operation, error))?;
+    Ok(Some(route))
 }
 
-/// As [`route_of`], for [`crate::cluster::find`].
-pub(crate) async fn ask(name_server: &str, topic: &str) -> Result<Found, BenchError> {
-    Ok(match route_of(name_server, topic).await? {
-        Some(shards) if !shards.is_empty() => Found::Whole(Target {
-            topic: topic.to_string(),
-            queues: shards.iter().map(|share| share.queues.len() as u32).sum(),
-            shards,
-        }),
-        _ => Found::Not(format!("topic {topic} does not exist")),
-    })
+/// The queues of a topic for [`crate::cluster::find`].
+pub(crate) async fn ask(
+    name_server: &str,
+    topic: &str,
+    purpose: Purpose,
+) -> Result<Found, BenchError> {
+    let Some(route) = route_of(name_server, topic).await? else {
+        return Ok(Found::Not(format!("topic {topic} does not exist")));
+    };
+    let shards = shares(&route, purpose);
+    if shards.is_empty() {
+        let why = format!("no queue of topic {topic} may be {}", purpose.participle());
+        return Ok(Found::Not(why));
+    }
+    Ok(Found::Whole(Target {
+        topic: topic.to_string(),
+        queues: shards.iter().map(|share| share.queues.len() as u32).sum(),
+        shards,
+    }))
 }
 
 /// Makes the topic on all brokers that would make it by themselves, unless it exists.
@@ -93,7 +79,8 @@ pub(crate) async fn create_topic(common: &Common) -> Result<(), BenchError> {
         return Ok(());
     }
     // Every broker that takes new topics is in the route of the topic that is their pattern.
-    let brokers = route_of(name_server, "TBW102").await?.unwrap_or_default();
+    let pattern = route_of(name_server, "TBW102").await?.unwrap_or_default();
+    let brokers = shares(&pattern, Purpose::Write);
     if brokers.is_empty() {
         let what = format!("{name_server} knows no broker that makes topics by itself");
         return Err(BenchError::Cluster(what));
@@ -106,11 +93,59 @@ pub(crate) async fn create_topic(common: &Common) -> Result<(), BenchError> {
             .field("defaultTopic", "TBW102")
             .field("readQueueNums", each)
             .field("writeQueueNums", each)
-            .field("perm", PERM)
+            .field("perm", perm::READ | perm::WRITE)
             .field("topicFilterType", "SINGLE_TAG")
             .field("topicSysFlag", 0)
             .field("order", false);
         call(&mut socket, "make the topic at", request).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringmq_wire::remoting::body::routes::BrokerData;
+
+    fn route(brokers: &[(i32, i32, i32)]) -> TopicRoute {
+        let name = |number: usize| format!("broker-{number}");
+        let queues = |(number, &(perm, write_queues, read_queues)): (usize, &_)| QueueData {
+            broker_name: name(number),
+            perm,
+            read_queues,
+            write_queues,
+            ..QueueData::default()
+        };
+        let broker = |number: usize| BrokerData {
+            name: name(number),
+            addresses: [(LEADER, format!("127.0.0.1:{number}"))].into(),
+            ..BrokerData::default()
+        };
+        TopicRoute {
+            queues: brokers.iter().enumerate().map(queues).collect(),
+            brokers: (0..brokers.len()).map(broker).collect(),
+            ..TopicRoute::default()
+        }
+    }
+
+    #[test]
+    fn only_queues_that_may_be_used_are_used() {
+        let both = perm::READ | perm::WRITE;
+        let route = route(&[
+            (both, 2, 3),
+            (perm::READ, 2, 2),
+            (perm::WRITE, 1, 1),
+            (both, 0, 1),
+        ]);
+        let found = |purpose| {
+            let shares = shares(&route, purpose).into_iter();
+            let found: Vec<_> = shares
+                .map(|share| (share.address, share.queues.len()))
+                .collect();
+            found
+        };
+        let at = |port: u16, queues| (format!("127.0.0.1:{port}"), queues);
+        assert_eq!(found(Purpose::Write), [at(0, 2), at(2, 1)]);
+        assert_eq!(found(Purpose::Read), [at(0, 3), at(1, 2), at(3, 1)]);
+    }
 }
