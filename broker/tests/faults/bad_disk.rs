@@ -2,6 +2,7 @@
 
 use ringmq_wire::codes::ErrorCode;
 use ringmq_wire::native::schema::*;
+use ringmq_wire::remoting::response_code;
 
 use super::device::Kind;
 use super::disk::Behaviour;
@@ -26,6 +27,7 @@ pub fn stops_the_log(kind: Kind, broken: Behaviour) {
     // The disk is good again; what was lost is not, so nothing is tried again.
     scene.behave(Behaviour::default());
     assert_eq!(scene.produce(2 * ENOUGH), Err(ErrorCode::LogFailed));
+    scene.answers_remoting(response_code::SERVICE_NOT_AVAILABLE);
     scene.compare();
     until("the probes say it", || {
         let (_, text) = scene.broker().http("/readyz");
@@ -40,6 +42,7 @@ pub fn stops_the_log(kind: Kind, broken: Behaviour) {
     scene.recover();
     scene.compare();
     assert_eq!(scene.produce(2 * ENOUGH), Ok(()));
+    scene.answers_remoting(response_code::SUCCESS);
     scene.compare();
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ringmq_wire::codes::ErrorCode;
+use ringmq_wire::remoting::response_code;
 
 use super::device::Kind;
 use super::scene::{ENOUGH, Scene};
@@ -61,8 +62,14 @@ pub fn refuses_and_goes_on(kind: Kind, shortage: Shortage) {
         let (_, text) = scene.broker().http("/readyz");
         text.contains(shortage.reason())
     });
+    // What was refused above may have been larger than what is sent here.
+    until("nothing more fits", || {
+        scene.remoting_answer() == response_code::SERVICE_NOT_AVAILABLE
+    });
+    scene.answers_remoting(response_code::SERVICE_NOT_AVAILABLE);
     std::fs::remove_file(filler).expect("was there");
     until("it goes on by itself", || scene.produce(enough) == Ok(()));
+    scene.answers_remoting(response_code::SUCCESS);
     scene.compare();
     scene.broker.take().expect("the same process").stop();
     scene.start();

@@ -16,6 +16,9 @@ mod idle;
 mod load;
 mod memory;
 mod power_cuts;
+#[path = "../blackbox/remoting/client.rs"]
+#[allow(dead_code, reason = "shared with the black-box tests")]
+mod remoting;
 mod report;
 mod scene;
 #[path = "../blackbox/wire.rs"]

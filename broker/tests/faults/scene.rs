@@ -4,16 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringmq_wire::codes::ErrorCode;
+use ringmq_wire::remoting::response_code;
 
 use super::device::{Device, Kind};
 use super::disk::Behaviour;
 use super::load::{Bodies, Consumer, Producer, TOPIC};
-use crate::harness::{Broker, Random, program};
+use crate::harness::{Broker, Random, program, until};
+use crate::remoting::{Client, is_written, route, send};
 use crate::wire::Wire;
 
 pub const QUEUES: u32 = 2;
 /// Messages of each queue before anything breaks.
 pub const ENOUGH: usize = 60;
+/// What producers of RocketMQ write to.
+const FOREIGN_TOPIC: &str = "foreign";
+const FOREIGN_BYTES: usize = 64 << 10;
 const DEVICE_BYTES: usize = 512 << 20;
 
 pub struct Scene {
@@ -39,6 +44,7 @@ impl Scene {
         let made = Wire::connect(scene.address()).create(TOPIC, QUEUES, false);
         made.expect("made");
         assert_eq!(scene.produce(ENOUGH), Ok(()));
+        scene.answers_remoting(response_code::SUCCESS);
         scene
     }
 
@@ -74,6 +80,24 @@ impl Scene {
             ran.expect("the connection stays")?;
         }
         Ok(())
+    }
+
+    /// What a producer of RocketMQ is answered, as a [`response_code`].
+    pub fn remoting_answer(&self) -> i32 {
+        let mut producer = Client::connect(self.address());
+        let (answer, _) = producer.ask(send(FOREIGN_TOPIC, 0), &[b'x'; FOREIGN_BYTES]);
+        answer.code
+    }
+
+    /// Producers of RocketMQ are answered this, and the routes say whether it is worth a try.
+    pub fn answers_remoting(&self, code: i32) {
+        assert_eq!(self.remoting_answer(), code);
+        let name_server = self.broker().namesrv.parse().expect("an address");
+        let mut names = Client::connect(name_server);
+        until("the routes say so", || {
+            let written = route(&mut names, FOREIGN_TOPIC).as_ref().map(is_written);
+            written == Some(code == response_code::SUCCESS)
+        });
     }
 
     /// Reads everything and compares it with what was acknowledged.

@@ -6,7 +6,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization, request_code as code};
+use ringmq_wire::remoting::body::routes::TopicRoute;
+use ringmq_wire::remoting::body::{self, topics::perm};
+use ringmq_wire::remoting::{
+    Command, FramePrefix, Header, Serialization, request_code as code, response_code,
+};
 
 use crate::harness::PATIENCE;
 
@@ -143,6 +147,19 @@ pub fn pull(topic: &str, group: &str, offset: u64) -> Command {
         .field("suspendTimeoutMillis", 0)
         .field("subscription", "*")
         .field("subVersion", 1)
+}
+
+/// The route as a client of RocketMQ 5 asks a name server for it; `None`: nobody serves the topic.
+pub fn route(names: &mut Client, topic: &str) -> Option<TopicRoute> {
+    let command = Command::request(code::GET_ROUTEINFO_BY_TOPIC, 0).field("topic", topic);
+    let (answer, bytes) = names.ask(command, &[]);
+    (answer.code == response_code::SUCCESS).then(|| body::decode(&bytes).expect("a route"))
+}
+
+/// Whether producers find queues to write.
+pub fn is_written(route: &TopicRoute) -> bool {
+    let mut queues = route.queues.iter();
+    queues.any(|queues| queues.perm & perm::WRITE != 0)
 }
 
 impl Drop for Client {

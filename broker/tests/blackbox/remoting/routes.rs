@@ -6,20 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringmq_wire::remoting::body::groups::ConsumerIds;
 use ringmq_wire::remoting::body::heartbeat::{ConsumerData, Heartbeat, Subscription};
-use ringmq_wire::remoting::body::routes::TopicRoute;
-use ringmq_wire::remoting::body::topics::perm;
 use ringmq_wire::remoting::{Command, body, request_code as code, response_code};
 use rustix::process::Signal;
 
-use super::client::{Client, pull, send};
+use super::client::{Client, is_written, pull, route, send};
 use crate::harness::{Broker, scratch, until};
-
-/// The route as a client of RocketMQ 5 asks for it; `None`: nobody serves the topic.
-fn route(names: &mut Client, topic: &str) -> Option<TopicRoute> {
-    let command = Command::request(code::GET_ROUTEINFO_BY_TOPIC, 0).field("topic", topic);
-    let (answer, bytes) = names.ask(command, &[]);
-    (answer.code == response_code::SUCCESS).then(|| body::decode(&bytes).expect("a route"))
-}
 
 fn name_server(broker: &Broker) -> Client {
     Client::connect(broker.namesrv.parse().expect("an address"))
@@ -58,15 +49,6 @@ fn a_first_message_makes_its_topic_on_all_shards_at_once() {
     }
 }
 
-/// Whether producers find queues of the topic to write.
-fn is_written(names: &mut Client, topic: &str) -> bool {
-    let route = route(names, topic).expect("readers still find it");
-    route
-        .queues
-        .iter()
-        .any(|queues| queues.perm & perm::WRITE != 0)
-}
-
 #[test]
 fn a_node_that_takes_no_messages_says_so_and_leaves_the_routes_of_producers() {
     let home = scratch();
@@ -79,7 +61,8 @@ fn a_node_that_takes_no_messages_says_so_and_leaves_the_routes_of_producers() {
     let mut other = Client::connect(broker.shards[1]);
     let code_of = |client: &mut Client| client.ask(send("t", 0), b"x").0.code;
     assert_eq!(code_of(&mut client), response_code::SUCCESS);
-    assert!(is_written(&mut names, "t"));
+    let mut is_written = || route(&mut names, "t").as_ref().map(is_written);
+    assert_eq!(is_written(), Some(true));
     // Taken away by an operator, and given back. One shard is asked; both do it.
     for (permission, code_wanted) in [
         (4, response_code::SERVICE_NOT_AVAILABLE),
@@ -93,14 +76,14 @@ fn a_node_that_takes_no_messages_says_so_and_leaves_the_routes_of_producers() {
             code_of(&mut client) == code_wanted && code_of(&mut other) == code_wanted
         });
         let writes = permission == 6;
-        until("so do the routes", || is_written(&mut names, "t") == writes);
+        until("so do the routes", || is_written() == Some(writes));
     }
     // A node that is about to stop.
     broker.signal(Signal::TERM);
     until("it takes no messages", || {
         code_of(&mut client) == response_code::SERVICE_NOT_AVAILABLE
     });
-    until("producers find nothing", || !is_written(&mut names, "t"));
+    until("only readers still find it", || is_written() == Some(false));
     // Twice: do not wait for the clients.
     broker.signal(Signal::TERM);
     assert_eq!(broker.wait().code(), Some(0));
