@@ -14,6 +14,10 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::{Agent, Outcome, output, text};
 
+/// Attempts after the first. A refused connection is tried again at the same broker, after a pause, until five failures have opened its
+/// circuit breaker; only then does the client turn to another broker. Its own default, two, is used up before that.
+const RETRIES: u32 = 8;
+
 #[derive(Clone)]
 pub struct Producer {
     inner: Arc<DefaultMQProducer>,
@@ -28,6 +32,7 @@ impl Producer {
         let mut inner = DefaultMQProducer::builder(agent.client.clone())
             .client_config(config)
             .producer_group(format!("interop-{}", agent.instance))
+            .retry_times_when_send_failed(RETRIES)
             .build();
         inner.start().await?;
         Ok(Self {
