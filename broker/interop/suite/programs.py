@@ -32,7 +32,7 @@ def download(*command, **more):
 
 
 class Programs:
-    """Our own, built by cargo in the workspace's debug profile, so that `cargo test` has built them already."""
+    """Our own, in the workspace's debug profile."""
 
     def __init__(self):
         self.target = os.path.join(ROOT, "target", "debug")
@@ -42,8 +42,9 @@ class Programs:
         self.bench = os.path.join(self.target, "ringmq-bench")
 
     def build(self):
-        packages = ["ringmq-broker", "ringmq-namesrv", "ringmq-cli", "ringmq-bench"]
-        run("cargo", "build", "--quiet", *(word for package in packages for word in ("-p", package)), "--bins", cwd=ROOT)
+        # All members, and something that may use their development dependencies: cargo then chooses the same features as for
+        # `cargo test --workspace`, and a machine that ran the tests has everything already.
+        run("cargo", "build", "--quiet", "--workspace", "--bins", "--examples", cwd=ROOT)
 
 
 class Clients:
