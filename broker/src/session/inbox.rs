@@ -8,8 +8,9 @@
 const SMALL_BYTES: usize = 16 << 10;
 /// The buffer grows up to this by itself while reads fill it; larger only for one large frame.
 const READ_BYTES_MAX: usize = 256 << 10;
-/// A buffer up to this is kept for the next frame.
-const KEPT_BYTES_MAX: usize = 1 << 20;
+/// A buffer up to this is kept for the next frame, because making one means to fill it with zeros first. Clients gather
+/// up to a megabyte of messages; what is around them must fit too.
+const KEPT_BYTES_MAX: usize = 2 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -15,6 +15,8 @@ struct Ring<const SLOTS: usize> {
     slot: Duration,
     /// Number of the newest slot.
     newest: u64,
+    /// When it ends.
+    newest_end: Duration,
     sums: [u64; SLOTS],
 }
 
@@ -23,11 +25,16 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         Self {
             slot,
             newest: 0,
+            newest_end: slot,
             sums: [0; SLOTS],
         }
     }
 
     fn advance(&mut self, now: Duration) {
+        // Asked several times a message: no division in most of them.
+        if now < self.newest_end {
+            return;
+        }
         let number = (now.as_millis() / self.slot.as_millis()) as u64;
         let passed = number.saturating_sub(self.newest).min(SLOTS as u64);
         for step in 1..=passed {
@@ -35,6 +42,7 @@ impl<const SLOTS: usize> Ring<SLOTS> {
             self.sums[cleared as usize] = 0;
         }
         self.newest = self.newest.max(number);
+        self.newest_end = self.slot * u32::try_from(self.newest + 1).unwrap_or(u32::MAX);
     }
 
     fn add(&mut self, now: Duration, amount: u64) {
