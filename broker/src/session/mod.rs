@@ -2,12 +2,14 @@
 //!
 //! - [`opening`], [`inbox`], [`native`]: what arrives, as a state machine without IO.
 //! - [`reader`]: the loop that takes its steps; [`serve`]: requests, begun in order, finished by tasks.
+//! - [`acknowledgements`]: batches that wait for the disk.
 //! - [`link`], [`outbox`]: answers on their way out, and what they hold until they are sent.
 //! - [`remoting`]: the same for RocketMQ clients, from the moment when the opening shows one.
 //! - [`budget`], [`pace`], [`watch`]: bounded bytes, with waiting; peers that take too long.
 //! - [`guard`]: requests that panic.
 //! - [`source`]: where bytes come from; [`connection`]: sockets; the only file here that names glommio.
 
+pub mod acknowledgements;
 pub mod budget;
 #[cfg(target_os = "linux")]
 pub mod connection;

@@ -3,6 +3,7 @@
 //! What must keep the order (a produce's decision and append, a fetch's changes of its session) is done here,
 //! before the next request is looked at. The rest waits in tasks, so a slow request holds up nobody.
 
+use super::acknowledgements::Acknowledgement;
 use super::budget::Permit;
 use super::guard::{PANICKED, guarded};
 use super::link::{AnswerGuard, Link, RequestPermits};
@@ -159,18 +160,23 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
         if request.acks() == schema::Acks::None {
             return;
         }
-        let id = prefix.correlation_id;
-        let response = begun.response;
-        let encode =
-            move || native::encode(Kind::Produce, flags::RESPONSE, id, 0, |b| response.pack(b));
+        let (correlation_id, response) = (prefix.correlation_id, begun.response);
         let Some(end) = begun.durable else {
-            return self.link.answer(encode());
+            let frame = native::encode(Kind::Produce, flags::RESPONSE, correlation_id, 0, |b| {
+                response.pack(b)
+            });
+            return self.link.answer(frame);
         };
-        let store = self.shard.store().clone();
-        self.finish(prefix, permits, async move {
-            store.durable(end).await?;
-            Ok(encode())
-        });
+        let acknowledgement = Acknowledgement {
+            end,
+            link: Rc::clone(&self.link),
+            correlation_id,
+            response,
+            permits,
+        };
+        self.shard
+            .acknowledgements()
+            .push(&self.shard, acknowledgement);
     }
 
     fn not_begun(

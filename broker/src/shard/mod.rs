@@ -21,6 +21,7 @@ use crate::delay::{self, Bell, DelayLevels};
 use crate::directory::DirectorySnapshot;
 use crate::limits::Limits;
 use crate::node::NodeHandle;
+use crate::session::acknowledgements::Acknowledgements;
 use crate::session::budget::Budget;
 use crate::state::leases::Deadlines;
 use crate::state::record::GroupOffsets;
@@ -83,6 +84,7 @@ struct Inner<D: Disk, R: Runtime> {
     resets: RefCell<PendingResets>,
     sections: RefCell<Sections>,
     callers: Callers,
+    acknowledgements: Acknowledgements<D>,
     /// The node's directory as last looked at, and its generation then.
     directory: RefCell<(u64, Arc<DirectorySnapshot>)>,
     /// Bytes of requests that are read and not answered.
@@ -157,6 +159,7 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
                 resets: RefCell::default(),
                 sections: RefCell::default(),
                 callers: Callers::default(),
+                acknowledgements: Acknowledgements::default(),
                 directory: RefCell::default(),
                 received: Budget::new(limits.shard_bytes_max / 2),
                 unsent: Budget::new(limits.shard_bytes_max / 2),
@@ -308,6 +311,11 @@ impl<D: Disk, R: Runtime> Shard<D, R> {
     /// Connections of RocketMQ clients that registered.
     pub fn callers(&self) -> &Callers {
         &self.inner.callers
+    }
+
+    /// Batches that wait for the disk.
+    pub fn acknowledgements(&self) -> &Acknowledgements<D> {
+        &self.inner.acknowledgements
     }
 
     /// Pulls of RocketMQ clients that wait for messages.
