@@ -10,8 +10,12 @@ use super::record::{
 };
 use crate::disk::DiskBuffer;
 use crate::position::{Position, QueueHandle, QueueOffset};
+use ringmq_wire::batch::{UNTOUCHED_AT, place, untouched_checksum};
 use std::ops::Range;
 use std::rc::Rc;
+
+/// From this size on, the checksum of a batch is worked out from its producer's: that takes as long as reading some KiB.
+const DERIVED_CHECKSUM_BYTES: usize = 16 << 10;
 
 /// What a frame adds to one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,17 +128,23 @@ impl<B: DiskBuffer> OpenFrame<B> {
         &self.buffer[range]
     }
 
-    /// Copies a batch, which is its pieces one behind the other, and places it. It must fit and be whole.
+    /// Copies a batch, which is its pieces one behind the other, the first with its header, and places it. It must fit
+    /// and be whole, its checksum included.
     pub fn push_batch(&mut self, pieces: &[&[u8]], span: QueueSpan, store_time_ms: i64) -> Placed {
         let bytes = pieces.iter().map(|piece| piece.len()).sum();
-        let placed = self.push(RecordKind::Batch, bytes, store_time_ms, |payload| {
+        let known = (bytes >= DERIVED_CHECKSUM_BYTES).then(|| {
+            let at = RECORD_HEADER_BYTES + UNTOUCHED_AT;
+            (at, untouched_checksum(pieces[0], bytes))
+        });
+        let kind = RecordKind::Batch;
+        let placed = self.push(kind, bytes, store_time_ms, known, |payload| {
             let mut rest = &mut *payload;
             for piece in pieces {
                 let (place, behind) = rest.split_at_mut(piece.len());
                 place.copy_from_slice(piece);
                 rest = behind;
             }
-            ringmq_wire::batch::place(payload, span.queue.0, span.base.0, store_time_ms);
+            place(payload, span.queue.0, span.base.0, store_time_ms);
         });
         match self.spans.last_mut() {
             Some(last) if last.queue == span.queue => last.next = span.next,
@@ -146,7 +156,7 @@ impl<B: DiskBuffer> OpenFrame<B> {
     /// Adds a control or engine record; it must fit. `payload` of the result is without the store time.
     pub fn push_timed(&mut self, kind: RecordKind, record: &[u8], store_time_ms: i64) -> Placed {
         let bytes = STORE_TIME_BYTES + record.len();
-        let mut placed = self.push(kind, bytes, store_time_ms, |payload| {
+        let mut placed = self.push(kind, bytes, store_time_ms, None, |payload| {
             payload[..STORE_TIME_BYTES].copy_from_slice(&store_time_ms.to_le_bytes());
             payload[STORE_TIME_BYTES..].copy_from_slice(record);
         });
@@ -154,11 +164,13 @@ impl<B: DiskBuffer> OpenFrame<B> {
         placed
     }
 
+    /// `known`: where in the record, header included, the part begins whose checksum is known, up to the padding.
     fn push(
         &mut self,
         kind: RecordKind,
         payload_bytes: usize,
         store_time_ms: i64,
+        known: Option<(usize, crc32fast::Hasher)>,
         fill: impl FnOnce(&mut [u8]),
     ) -> Placed {
         assert!(self.fits(payload_bytes), "the caller asked whether it fits");
@@ -166,7 +178,20 @@ impl<B: DiskBuffer> OpenFrame<B> {
         let record = &mut self.buffer[start..start + record_bytes(payload_bytes)];
         fill(&mut record[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + payload_bytes]);
         encode_around(record, kind, payload_bytes);
-        self.checksum.update(record);
+        match known {
+            None => self.checksum.update(record),
+            Some((at, checksum)) => {
+                let padding_at = RECORD_HEADER_BYTES + payload_bytes;
+                debug_assert_eq!(
+                    checksum.clone().finalize(),
+                    crc32fast::hash(&record[at..padding_at]),
+                    "only batches whose checksum holds are appended"
+                );
+                self.checksum.update(&record[..at]);
+                self.checksum.combine(&checksum);
+                self.checksum.update(&record[padding_at..]);
+            }
+        }
         self.body_bytes += record.len();
         if self.record_count == 0 {
             self.first_store_time_ms = store_time_ms;
@@ -309,6 +334,30 @@ mod tests {
         let mut bad = sealed.buffer.to_vec();
         bad[200] ^= 1;
         assert_eq!(header.body(&bad), Err(FrameError::BodyChecksum));
+    }
+
+    #[test]
+    fn a_large_batch_is_covered_by_the_checksum_of_its_frame() {
+        for padded in 0..8 {
+            let bytes = batch(&vec![b'x'; DERIVED_CHECKSUM_BYTES + padded]);
+            let mut frame = OpenFrame::new(Memory(vec![0xdd; 65_536]), Position(0));
+            let span = QueueSpan {
+                queue: QueueHandle(3),
+                base: QueueOffset(7),
+                next: QueueOffset(8),
+            };
+            frame.push_timed(RecordKind::Control, b"before", 99);
+            let placed = frame.push_batch(&[&bytes[..500], &bytes[500..]], span, 100);
+            frame.push_batch(&[&batch(b"behind")], span, 100);
+            let sealed = frame.seal(IDENTITY, &Link::GENESIS, Position(0));
+            let (header, _) = FrameHeader::parse(&sealed.buffer).unwrap();
+            header.body(&sealed.buffer).expect("the checksum holds");
+            for at in [0, 20, UNTOUCHED_AT, bytes.len() / 2, bytes.len() - 1] {
+                let mut bad = sealed.buffer.to_vec();
+                bad[placed.payload.start + at] ^= 0x10;
+                assert_eq!(header.body(&bad), Err(FrameError::BodyChecksum), "{at}");
+            }
+        }
     }
 
     #[test]

@@ -314,6 +314,25 @@ pub fn restamp(batch: &mut [u8], producer_epoch: u32, base_sequence: u32) {
     batch[32..36].copy_from_slice(&sum.to_le_bytes());
 }
 
+/// First byte behind the fields that [`place`] and the checksums occupy: what follows is stored as it was sent.
+pub const UNTOUCHED_AT: usize = 36;
+
+/// The running checksum of the bytes from [`UNTOUCHED_AT`] on, worked out from the producer's checksum instead of
+/// read: CRC-32 of two parts in a row is linear in each. The batch must be one that [`BatchView::parse`] accepted; `header`
+/// are its first bytes.
+///
+/// # Panics
+/// If `header` is shorter than a header.
+pub fn untouched_checksum(header: &[u8], batch_bytes: usize) -> crc32fast::Hasher {
+    let bytes = (batch_bytes - UNTOUCHED_AT) as u64;
+    let mut start = crc32fast::Hasher::new();
+    start.update(&header[0..8]);
+    // Zero for the unknown part leaves what the start contributes to the whole.
+    start.combine(&crc32fast::Hasher::new_with_initial_len(0, bytes));
+    let untouched = u32_at(header, 32) ^ start.finalize();
+    crc32fast::Hasher::new_with_initial_len(untouched, bytes)
+}
+
 pub(super) fn content_checksum(batch: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&batch[0..8]);

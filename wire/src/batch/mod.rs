@@ -34,7 +34,8 @@ mod varint;
 pub use builder::{BatchBuilder, BatchOptions, Record};
 pub use envelope::Envelope;
 pub use header::{
-    BATCH_HEADER_BYTES, BatchHeader, BatchView, Compression, FLAG_SPARSE, FLAG_TAGS, place, restamp,
+    BATCH_HEADER_BYTES, BatchHeader, BatchView, Compression, FLAG_SPARSE, FLAG_TAGS, UNTOUCHED_AT,
+    place, restamp, untouched_checksum,
 };
 pub use pieces::BatchPieces;
 pub use records::{Properties, RecordView, Records};
