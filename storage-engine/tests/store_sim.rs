@@ -388,6 +388,33 @@ fn a_damaged_old_batch_is_reported_and_the_rest_is_readable() {
 }
 
 #[test]
+fn a_log_at_its_size_uses_its_own_segments_again_however_fast_it_grows() {
+    simulate(7, SimDiskOptions::default(), async |disk, runtime| {
+        let options = StoreOptions {
+            retention_bytes: Some(4 * StoreOptions::test_min().segment_bytes),
+            // Far beyond the test: only entering a segment makes the store look.
+            retention_check_ms: 3_600_000,
+            ..StoreOptions::test_min()
+        };
+        let store = open(&disk, &runtime, options).await;
+        control(&store, &create_queue(1)).await;
+        for n in 0..200 {
+            let text = format!("message {n} {}", "y".repeat(3000));
+            let end = append(&store, QUEUE, &batch(&[&text])).await;
+            store.durable(end).await.unwrap();
+            runtime.sleep(Duration::from_millis(5)).await;
+        }
+        let retired = store.metrics().segments_retired;
+        assert!(retired >= 4, "{retired}");
+        let files = disk.list().await.unwrap();
+        let segments = files.iter().map(|file| &file.name);
+        let segments = segments.filter(|name| name.ends_with(".seg") || name.starts_with("free-"));
+        assert!(segments.count() <= 8, "{files:?}");
+        store.stop().await.unwrap();
+    });
+}
+
+#[test]
 fn old_segments_go_and_offsets_below_are_out_of_range() {
     simulate(6, SimDiskOptions::default(), async |disk, runtime| {
         let options = StoreOptions {

@@ -215,6 +215,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         self.catalog.open_segment(self.geometry.base_of(segment));
         self.signals.prepare.notify();
         self.signals.upkeep.notify();
+        self.signals.entered.notify();
     }
 
     fn refused(&self, refusal: Refusal, bytes: usize) -> AppendError {

@@ -106,6 +106,8 @@ pub(super) struct Signals {
     pub(super) zeroed: Signal,
     /// The next segment may be wanted.
     pub(super) prepare: Signal,
+    /// A segment was entered, or the log stopped.
+    pub(super) entered: Signal,
 }
 
 impl Signals {
@@ -115,6 +117,7 @@ impl Signals {
         self.upkeep.notify();
         self.durable.notify();
         self.prepare.notify();
+        self.entered.notify();
     }
 }
 

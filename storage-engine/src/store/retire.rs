@@ -11,6 +11,7 @@ use crate::retention::{
 };
 use crate::runtime::Runtime;
 use crate::state_machine::StateMachine;
+use futures_lite::future::or;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,11 +35,17 @@ enum RetireFailed {
 }
 
 impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
-    /// Looks at age, size and disk use from time to time.
+    /// Looks at age, size and disk use from time to time, and whenever a segment is entered: then one that goes is
+    /// used again for the next, whatever the rate. Many that go at once would be unlinked, and as many allocated.
     pub(super) async fn run_retention(self: Rc<Self>) {
         let pause = Duration::from_millis(self.options.retention_check_ms);
         loop {
-            self.runtime.sleep(pause).await;
+            let looked_at = self.indexed_segment.get();
+            let entered = self.signals.entered.until(|| {
+                let entered = self.is_over() || self.indexed_segment.get() != looked_at;
+                entered.then_some(())
+            });
+            or(self.runtime.sleep(pause), entered).await;
             if self.is_over() || self.condition.stopping.get() {
                 return;
             }
