@@ -20,7 +20,7 @@ use glommio::net::TcpStream;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -30,6 +30,11 @@ use std::time::Duration;
 
 /// Pieces of one send.
 const SLICES_MAX: usize = 64;
+/// Bytes that one connection receives before the rings get a turn. They are looked at when no task is ready, or after
+/// the preemption timer; until then the frames of the log that these bytes filled are not with the disk.
+const BYTES_OF_TURN: usize = 256 << 10;
+/// Shorter than a turn takes.
+const NEXT_TURN: Duration = Duration::from_micros(1);
 /// How long a closed connection may go on sending what nobody reads, so that it gets our last answer.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -39,6 +44,8 @@ pub struct Wire<D: Disk> {
     receiving: RefCell<Receiving>,
     link: Rc<Link<D>>,
     send_watch: RefCell<SendWatch>,
+    /// Bytes received since the rings had a turn for this connection.
+    received: Cell<usize>,
     origin: Origin,
 }
 
@@ -83,6 +90,7 @@ impl<D: Disk> Wire<D> {
             receiving: RefCell::new(Receiving::Native(Rc::new(RefCell::new(session)))),
             link: Rc::new(Link::new(shard)),
             send_watch: RefCell::default(),
+            received: Cell::new(0),
             origin: Origin {
                 number,
                 peer,
@@ -190,16 +198,23 @@ impl<D: Disk> Wire<D> {
 
 impl<D: Disk> Source for Rc<Wire<D>> {
     async fn receive<S: Receive>(&self, session: &RefCell<S>) -> io::Result<usize> {
-        poll_fn(|cx| {
+        let count = poll_fn(|cx| {
             let mut session = session.borrow_mut();
             let mut stream = self.stream.borrow_mut();
             Pin::new(&mut *stream).poll_read(cx, session.unfilled())
         })
-        .await
+        .await?;
+        self.received.set(self.received.get() + count);
+        Ok(count)
     }
 
     async fn breathe(&self) {
-        glommio::yield_if_needed().await;
+        if self.received.get() < BYTES_OF_TURN {
+            return glommio::yield_if_needed().await;
+        }
+        self.received.set(0);
+        // glommio: no way to ask for a turn but a timer, which is looked at in one.
+        glommio::timer::sleep(NEXT_TURN).await;
     }
 }
 

@@ -56,13 +56,13 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
         loop {
             let step = self.session.borrow_mut().step();
             let goes_on = match step {
-                Step::Read => match self.receive().await {
-                    Ok(0) | Err(_) => return false,
-                    Ok(_) => {
-                        self.source.breathe().await;
-                        true
+                Step::Read => {
+                    self.source.breathe().await;
+                    match self.receive().await {
+                        Ok(0) | Err(_) => return false,
+                        Ok(_) => true,
                     }
-                },
+                }
                 Step::Reserve(bytes) => {
                     self.permits = Some(self.link.admit(bytes).await);
                     self.session.borrow_mut().reserved(now_ms(&self.shard));
