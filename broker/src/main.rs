@@ -8,6 +8,11 @@ use ringmq_broker::cli::{Cli, Command, SettingFlags};
 use ringmq_broker::config::{self, Config, Sources};
 use ringmq_broker::{doctor, logging, offline, output, process, signals};
 
+/// Frame buffers come and go thousands of times a second. The C library gives their pages back to the kernel each time
+/// and takes a page fault for every one of them at the next use; this allocator keeps them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Wrong arguments or configuration, as clap has it.
 const EXIT_USAGE: u8 = 2;
 
