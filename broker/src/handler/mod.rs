@@ -9,7 +9,7 @@
 pub mod automatic;
 mod dispatch;
 pub mod fetch;
-mod filter;
+pub mod filter;
 pub mod group_delete;
 pub mod group_describe;
 pub mod group_heartbeat;

@@ -7,7 +7,7 @@
 
 mod caller;
 mod config_body;
-mod delivered;
+pub mod delivered;
 mod dispatch;
 mod found;
 mod group_config;
@@ -26,7 +26,7 @@ mod refused;
 mod reply;
 pub mod send;
 mod send_back;
-mod sent;
+pub mod sent;
 #[cfg(test)]
 mod settings_tests;
 mod stats;

@@ -93,7 +93,7 @@ pub fn begin<D: Disk, R: Runtime>(
     let runtime = shard.runtime();
     let new_key = || format!("{:016X}{:016X}", runtime.random_u64(), runtime.random_u64());
     let cluster = &shard.settings().cluster;
-    let message = Incoming::read(caller, cluster, &fields, body, new_key)?;
+    let message = Incoming::read(caller.peer(), cluster, &fields, body, new_key)?;
     let dead = match prepared {
         Some(Prepared::Retry(dead)) => dead.as_deref(),
         _ => None,
@@ -237,7 +237,7 @@ fn store<D: Disk, R: Runtime>(
     message: &Incoming<'_>,
     target: Target,
 ) -> Result<Begun, Refused> {
-    let (base_offset, messages) = (target.base_offset, message.len());
+    let (base_offset, messages) = (target.base_offset, message.count());
     let (appended, bytes) = message.batch(|pieces| {
         let appended = shard
             .store()

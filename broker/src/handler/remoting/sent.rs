@@ -4,9 +4,8 @@
 //! word; keys, tag and the user's properties are also stored natively, for native consumers, filters and the index.
 
 use super::send::REGION;
-use super::{Answer, Caller, Refused};
+use super::{Answer, Refused};
 use crate::state::system::RETRY_PREFIX;
-use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::position::{Position, QueueOffset};
 use ringmq_wire::batch::{BatchError, BatchOptions, BatchPieces, Envelope, Record};
 use ringmq_wire::limits::{BATCH_RECORDS_MAX, PROPERTIES_BYTES_MAX};
@@ -16,7 +15,7 @@ use ringmq_wire::remoting::message::{Host, body_crc, sys_flag};
 use ringmq_wire::remoting::message_id::MessageId;
 use ringmq_wire::remoting::properties::{self, name};
 use ringmq_wire::remoting::response_code;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A message that is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +78,8 @@ struct Message<'a> {
 
 impl<'a> Incoming<'a> {
     /// Takes a send apart and refuses what cannot be stored. `new_key` makes the unique key that a message lacks.
-    pub fn read<D: Disk>(
-        caller: &Caller<D>,
+    pub fn read(
+        peer: SocketAddr,
         cluster: &str,
         fields: &SendFields<'_>,
         body: &'a [u8],
@@ -105,10 +104,7 @@ impl<'a> Incoming<'a> {
             born_time_ms: fields.born_timestamp,
             sys_flag: fields.sys_flag & !sys_flag::TRANSACTION,
             reconsume_times: fields.reconsume_times,
-            born_host: (
-                caller.peer().ip().to_canonical(),
-                caller.peer().port().into(),
-            ),
+            born_host: (peer.ip().to_canonical(), peer.port().into()),
             delay,
         };
         for message in &mut incoming.messages {
@@ -139,7 +135,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// How many messages there are.
-    pub fn len(&self) -> u32 {
+    pub fn count(&self) -> u32 {
         self.messages.len() as u32
     }
 

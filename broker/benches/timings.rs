@@ -1,0 +1,14 @@
+//! How long the code paths take: `cargo bench -p ringmq-broker --bench timings`. Each runs once in `cargo test`.
+
+mod paths;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn timings(criterion: &mut Criterion) {
+    for mut path in paths::all() {
+        criterion.bench_function(path.name, |bencher| bencher.iter(&mut path.run));
+    }
+}
+
+criterion_group!(benches, timings);
+criterion_main!(benches);
