@@ -1,5 +1,7 @@
 //! `ringmq-broker`: arguments in, exit code out.
 
+mod allocator;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,15 +10,11 @@ use ringmq_broker::cli::{Cli, Command, SettingFlags};
 use ringmq_broker::config::{self, Config, Sources};
 use ringmq_broker::{doctor, logging, offline, output, process, signals};
 
-/// Frame buffers come and go thousands of times a second. The C library gives their pages back to the kernel each time
-/// and takes a page fault for every one of them at the next use; this allocator keeps them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Wrong arguments or configuration, as clap has it.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    allocator::keep_pages();
     match Cli::parse().command {
         Command::Dev {
             settings,
