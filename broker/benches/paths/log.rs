@@ -50,7 +50,7 @@ fn append(disk: &SimDisk) -> Path {
     Path::new("append batches to a frame", move || {
         let mut frame = OpenFrame::new(disk.alloc(FRAME_BYTES), Position(0));
         for number in 0..BATCHES {
-            frame.push_batch(black_box(&batch), span(number), 1_700_000_000_000);
+            frame.push_batch(&[black_box(&batch)], span(number), 1_700_000_000_000);
         }
         black_box(
             frame
@@ -133,7 +133,7 @@ fn fetch(disk: &SimDisk, runtime: SimRuntime) -> Path {
     let refs: Vec<BatchRef> = (0..BATCHES)
         .map(|number| {
             let at = span(number);
-            let placed = frame.push_batch(&batch, at, 1_700_000_000_000);
+            let placed = frame.push_batch(&[&batch], at, 1_700_000_000_000);
             BatchRef {
                 queue: at.queue,
                 base_offset: at.base,
@@ -148,7 +148,7 @@ fn fetch(disk: &SimDisk, runtime: SimRuntime) -> Path {
         .collect();
     let sealed = frame.seal(IDENTITY, &Link::GENESIS, Position(0));
     let mut cache = TailCache::new(FRAME_BYTES);
-    cache.push(Position(0), Rc::clone(&sealed.buffer), drop);
+    cache.push(Position(0), Rc::clone(&sealed.buffer));
     let options = ReaderOptions::new(1 << 28);
     let reader: Reader<SimDisk, SimRuntime, NoSegments> = Reader::new(runtime, NoSegments, options);
     Path::new("fetch from the cache", move || {
