@@ -3,10 +3,13 @@
 #[path = "../benches/paths/mod.rs"]
 mod paths;
 
+use std::collections::BTreeSet;
+
 #[test]
-fn every_path_runs() {
+fn every_path_runs_and_has_a_name_of_its_own() {
+    let mut names = BTreeSet::new();
     for mut path in paths::all() {
-        println!("{}", path.name);
+        assert!(names.insert(path.name), "{}: twice", path.name);
         (path.run)();
     }
 }
