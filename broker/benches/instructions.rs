@@ -1,5 +1,5 @@
 //! Counts the instructions of each code path under callgrind and compares them with `instructions.toml`:
-//! `cargo bench -p ringmq-broker --bench instructions`, with `-- --update` to write the file anew.
+//! `cargo bench --workspace --bench instructions`, with `-- --update` to write the file anew.
 //!
 //! Counts do not depend on how busy a machine is, but on compiler, C library, valgrind and what the processor offers.
 //! The file says with what it was made; where that differs the counts are shown and nothing fails.

@@ -1,4 +1,4 @@
-//! How long the code paths take: `cargo bench -p ringmq-broker --bench timings`. The test `benchmarked_paths` runs each once.
+//! How long the code paths take: `cargo bench --workspace --bench timings`. The test `benchmarked_paths` runs each once.
 
 mod paths;
 
