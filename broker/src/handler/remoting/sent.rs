@@ -17,6 +17,9 @@ use ringmq_wire::remoting::properties::{self, name};
 use ringmq_wire::remoting::response_code;
 use std::net::{IpAddr, SocketAddr};
 
+/// About what a broker adds to a message's properties, beside the name of its cluster.
+const ADDED_BYTES: usize = 128;
+
 /// A message that is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
@@ -86,9 +89,10 @@ impl<'a> Incoming<'a> {
         new_key: impl Fn() -> String,
     ) -> Result<Self, Refused> {
         let shared = fields.properties.to_str();
-        let delay = properties::get(&shared, name::DELAY).and_then(|level| level.parse().ok());
+        let known = Known::of(&shared);
+        let delay = known.delay.and_then(|level| level.parse().ok());
         let delay = delay.filter(|level: &i32| *level > 0);
-        refuse_special(&shared, fields.reconsume_times, delay)?;
+        refuse_special(&known, fields.reconsume_times, delay)?;
         let messages = if fields.batch {
             batch_messages(fields, &shared, delay, body)?
         } else {
@@ -203,22 +207,68 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// The properties that decide what becomes of a message, found in one pass; of two with one name the later.
+#[derive(Default)]
+struct Known<'a> {
+    delay: Option<&'a str>,
+    transaction_prepared: Option<&'a str>,
+    unique_key: Option<&'a str>,
+    region: Option<&'a str>,
+    trace_switch: Option<&'a str>,
+    cluster: Option<&'a str>,
+    has_timer: bool,
+    has_pop_receipt: bool,
+}
+
+impl<'a> Known<'a> {
+    fn of(text: &'a str) -> Self {
+        let mut known = Self::default();
+        for (name, value) in properties::pairs(text) {
+            match name {
+                name::DELAY => known.delay = Some(value),
+                name::TRANSACTION_PREPARED => known.transaction_prepared = Some(value),
+                name::UNIQUE_KEY => known.unique_key = Some(value),
+                name::MSG_REGION => known.region = Some(value),
+                name::TRACE_SWITCH => known.trace_switch = Some(value),
+                name::CLUSTER => known.cluster = Some(value),
+                name::TIMER_DELAY_SECONDS
+                | name::TIMER_DELAY_MILLIS
+                | name::TIMER_DELIVER_MILLIS => known.has_timer = true,
+                name::POP_RECEIPT => known.has_pop_receipt = true,
+                _ => {}
+            }
+        }
+        known
+    }
+}
+
 impl Message<'_> {
     /// Adds what brokers add and removes what they remove.
     fn complete(&mut self, cluster: &str, new_key: impl Fn() -> String) -> Result<(), Refused> {
-        let text = &mut self.properties;
-        properties::remove(text, |name| name == name::POP_RECEIPT);
+        let known = Known::of(&self.properties);
+        let has_key = known.unique_key.is_some();
         let ours = [
-            (name::MSG_REGION, REGION),
-            (name::TRACE_SWITCH, "true"),
-            (name::CLUSTER, cluster),
-        ];
-        for (name, value) in ours {
-            if properties::get(text, name) != Some(value) {
-                properties::set(text, name, value);
+            (name::MSG_REGION, REGION, known.region),
+            (name::TRACE_SWITCH, "true", known.trace_switch),
+            (name::CLUSTER, cluster, known.cluster),
+        ]
+        .map(|(name, value, found)| (name, value, found.is_some(), found == Some(value)));
+        let is_wrong = |name: &str| {
+            let mut ours = ours.iter();
+            name == name::POP_RECEIPT || ours.any(|ours| ours.0 == name && !ours.3)
+        };
+        let has_wrong = known.has_pop_receipt || ours.iter().any(|ours| ours.2 && !ours.3);
+        let text = &mut self.properties;
+        if has_wrong {
+            properties::remove(text, is_wrong);
+        }
+        text.reserve(ADDED_BYTES + cluster.len());
+        for (name, value, _, is_right) in ours {
+            if !is_right {
+                properties::append(text, name, value);
             }
         }
-        if properties::get(text, name::UNIQUE_KEY).is_none() {
+        if !has_key {
             properties::append(text, name::UNIQUE_KEY, &new_key());
         }
         if text.len() > PROPERTIES_BYTES_MAX {
@@ -273,26 +323,18 @@ fn batch_messages<'a>(
 }
 
 /// Refuses what would have to wait somewhere else before it may be read.
-fn refuse_special(text: &str, retries: i32, delay: Option<i32>) -> Result<(), Refused> {
-    let is_true =
-        |name| properties::get(text, name).is_some_and(|v| v.eq_ignore_ascii_case("true"));
+fn refuse_special(known: &Known<'_>, retries: i32, delay: Option<i32>) -> Result<(), Refused> {
+    let is_prepared = known
+        .transaction_prepared
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
     // Old consumers send a message of a committed transaction back with its mark.
     let is_retry = retries > 0 && delay.is_some();
-    if is_true(name::TRANSACTION_PREPARED) && !is_retry {
+    if is_prepared && !is_retry {
         let remark = "sending transaction message is forbidden: this broker has no transactions";
         return Err(Refused::new(response_code::NO_PERMISSION, remark));
     }
-    let timers = [
-        name::TIMER_DELAY_SECONDS,
-        name::TIMER_DELAY_MILLIS,
-        name::TIMER_DELIVER_MILLIS,
-    ];
     // A delay level counts before a time.
-    if delay.is_none()
-        && timers
-            .iter()
-            .any(|timer| properties::get(text, timer).is_some())
-    {
+    if delay.is_none() && known.has_timer {
         let remark = "this broker has no timers; delay levels it has";
         return Err(Refused::new(response_code::SYSTEM_ERROR, remark));
     }
@@ -330,3 +372,47 @@ const PROTOCOL_PROPERTIES: [&str; 18] = [
     name::TIMER_DELAY_MILLIS,
     name::TIMER_DELIVER_MILLIS,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NAMES: [&str; 8] = [
+        name::MSG_REGION,
+        name::TRACE_SWITCH,
+        name::CLUSTER,
+        name::UNIQUE_KEY,
+        name::POP_RECEIPT,
+        name::DELAY,
+        name::TIMER_DELAY_MILLIS,
+        "mine",
+    ];
+    const VALUES: [&str; 5] = ["", "true", REGION, "here", "7"];
+
+    proptest! {
+        /// Whatever a producer wrote, in whatever order and however often, its own properties stay and the broker's are right.
+        #[test]
+        fn a_message_keeps_its_own_properties_and_gets_the_brokers(
+            pairs in prop::collection::vec(
+                (prop::sample::select(&NAMES[..]), prop::sample::select(&VALUES[..])), 0..12),
+        ) {
+            let text = properties::encode(pairs.iter().copied());
+            let known = Known::of(&text);
+            prop_assert_eq!(known.delay, properties::get(&text, name::DELAY));
+            prop_assert_eq!(known.has_timer, properties::get(&text, name::TIMER_DELAY_MILLIS).is_some());
+            let mut message = Message { body: b"", flag: 0, properties: text.clone() };
+            prop_assert!(message.complete("here", || "made".to_owned()).is_ok());
+            let now = |name| properties::get(&message.properties, name);
+            prop_assert_eq!(now(name::MSG_REGION), Some(REGION));
+            prop_assert_eq!(now(name::TRACE_SWITCH), Some("true"));
+            prop_assert_eq!(now(name::CLUSTER), Some("here"));
+            prop_assert_eq!(now(name::POP_RECEIPT), None);
+            let key = properties::get(&text, name::UNIQUE_KEY).unwrap_or("made");
+            prop_assert_eq!(now(name::UNIQUE_KEY), Some(key));
+            for own in [name::DELAY, "mine"] {
+                prop_assert_eq!(now(own), properties::get(&text, own));
+            }
+        }
+    }
+}
