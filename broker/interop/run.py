@@ -92,6 +92,11 @@ class Suite:
         try:
             play.scenario.run(context, play.client)
             outcome = None
+        except check.Skipped as reason:
+            self.skipped += 1
+            context.tidy(everything=True)
+            print(f"skipped: {play}: {reason}", flush=True)
+            return
         except check.Failed as failure:
             outcome = str(failure)
         except Exception:
@@ -112,7 +117,7 @@ class Suite:
             if play.scenario.alone:
                 self.play(play, namesrv)
         for play in plays if self.options.again else []:
-            if self.outcomes[play]:
+            if self.outcomes.get(play):
                 print(f"again: {play}")
                 self.play(play, namesrv)
 

@@ -7,6 +7,10 @@ class Failed(Exception):
     """What a scenario found wrong."""
 
 
+class Skipped(Exception):
+    """Why a scenario cannot be played here, for a reason that is not RingMQ's."""
+
+
 def that(condition, what):
     if not condition:
         raise Failed(what)

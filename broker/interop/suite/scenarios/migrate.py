@@ -18,6 +18,7 @@ def join_their_name_server(context, client):
         namesrv = rocketmq.start_name_server()
         cluster.start(NEW, SHARDS, namesrv)
         check.equal(remoting.brokers(namesrv), cluster.addresses(), "brokers of the cluster")
+        skip_if_unreadable(client, namesrv)
         with context.agent(client, namesrv=namesrv) as agent:
             agent.produce(context.topic, numbered(100), in_flight=4)
             agent.consume(context.topic, context.group)
@@ -48,6 +49,7 @@ def move_at_our_name_server(context, client):
 def move(context, client, rocketmq, cluster, namesrv):
     """From their broker to RingMQ and back, a producer and a consumer at work all the time: no send fails, nothing is lost."""
     rocketmq.start_broker(OLD, namesrv)
+    skip_if_unreadable(client, namesrv)
     remoting.make_topic(namesrv, context.topic)
     with context.agent(client, "writer", namesrv) as writer, context.agent(client, "reader", namesrv) as consumer:
         writer.produce(context.topic, [message("refused once"), message("late", delay=3)])
@@ -75,6 +77,14 @@ def move(context, client, rocketmq, cluster, namesrv):
         cluster.stop(NEW)
         traffic.flows_through([rocketmq.address(OLD)])
         traffic.end([b"refused once", b"late"])
+
+
+def skip_if_unreadable(client, namesrv):
+    """The Rust client reads no route without a field that name servers of RocketMQ 4 do not send."""
+    field = "enableActingMaster"
+    _, route = remoting.ok(namesrv, 105, {"topic": "TBW102"})
+    if client == "rust" and field.encode() not in route:
+        raise check.Skipped(f"routes of this name server have no {field}")
 
 
 def set_writable(namesrv, name, address, writable):
