@@ -205,8 +205,10 @@ impl Slot {
         if u32_at(bytes, 0) != MAGIC {
             return Self::Unreadable("it is no slot of shard.meta".to_owned());
         }
-        if u16_at(bytes, 4) > VERSION {
-            return Self::Newer(u16_at(bytes, 4));
+        match u16_at(bytes, 4) {
+            VERSION => {}
+            0 => return Self::Unreadable("format version 0 was never written".to_owned()),
+            version => return Self::Newer(version),
         }
         match ShardMeta::decode(bytes) {
             Ok(meta) => Self::Present(meta),
@@ -270,6 +272,21 @@ mod tests {
                 "bit {bit}"
             );
         }
+    }
+
+    /// The checksum may hold by forgery only, but then nothing may be guessed.
+    #[test]
+    fn a_version_that_was_never_written_is_refused_and_a_newer_one_is_named() {
+        let with_version = |version: u16| {
+            let mut bytes = encoded(&sample(7));
+            put(&mut bytes, 4, &version.to_le_bytes());
+            let sum = crc32fast::hash(&bytes[..CHECKSUM_AT]);
+            put(&mut bytes, CHECKSUM_AT, &sum.to_le_bytes());
+            Slot::parse(&bytes)
+        };
+        assert!(matches!(with_version(0), Slot::Unreadable(_)));
+        assert_eq!(with_version(VERSION), Slot::Present(sample(7)));
+        assert_eq!(with_version(2), Slot::Newer(2));
     }
 
     #[test]
