@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Control, now};
-use crate::node::ShardCommand;
+use crate::node::{NodeHandle, ShardCommand};
 
 /// Returns then; never, if there is nothing to wait for.
 pub(super) async fn until(moment: Option<Instant>) {
@@ -26,29 +26,30 @@ impl Control {
     pub(super) fn tell(&mut self) {
         let now = now(self.started);
         for group in self.directory.clients().due_notices(now) {
-            if !self.tell_group(&group) {
+            if !tell_group(&self.node, &group) {
                 self.directory.clients().notice_failed(now, &group);
             }
         }
     }
+}
 
-    fn tell_group(&self, group: &Arc<str>) -> bool {
-        let directory = self.node.directory();
-        let Some(consumers) = directory.clients().consumers(group) else {
-            return true;
-        };
-        let shards = self.node.shards();
-        let is_reachable = |shard: usize| {
-            let link = shards.get(shard);
-            link.is_some_and(|link| !link.mailbox.is_disconnected())
-        };
-        let mut told = true;
-        for (shard, connections) in consumers.notice_targets(is_reachable) {
-            let group = group.clone();
-            let command = ShardCommand::ConsumersChanged { group, connections };
-            let sent = shards[shard].mailbox.try_send(command);
-            told &= !matches!(sent, Err(flume::TrySendError::Full(_)));
-        }
-        told
+/// Tells the shards that have connections of the group; false: one of them could not take it.
+pub(crate) fn tell_group(node: &NodeHandle, group: &Arc<str>) -> bool {
+    let directory = node.directory();
+    let Some(consumers) = directory.clients().consumers(group) else {
+        return true;
+    };
+    let shards = node.shards();
+    let is_reachable = |shard: usize| {
+        let link = shards.get(shard);
+        link.is_some_and(|link| !link.mailbox.is_disconnected())
+    };
+    let mut told = true;
+    for (shard, connections) in consumers.notice_targets(is_reachable) {
+        let group = group.clone();
+        let command = ShardCommand::ConsumersChanged { group, connections };
+        let sent = shards[shard].mailbox.try_send(command);
+        told &= !matches!(sent, Err(flume::TrySendError::Full(_)));
     }
+    told
 }

@@ -4,7 +4,7 @@
 //! message. What takes time (topics, name servers) runs as tasks beside it, bounded in number.
 
 pub(crate) mod ambient;
-mod clients;
+pub(crate) mod clients;
 pub(crate) mod topics;
 
 use std::sync::Arc;

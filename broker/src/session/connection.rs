@@ -6,8 +6,8 @@
 use super::inbox::Inbox;
 use super::link::{Link, Phase};
 use super::native::Session;
-use super::pace::Timeout;
 use super::reader::{Ended, Reader, now_ms};
+use super::receiving::Receiving;
 use super::remoting;
 use super::serve::Connection;
 use super::source::{Receive, Source};
@@ -47,29 +47,6 @@ pub struct Wire<D: Disk> {
     /// Bytes received since the rings had a turn for this connection.
     received: Cell<usize>,
     origin: Origin,
-}
-
-/// The receiving side, by protocol. A connection is native until its first bytes say otherwise.
-enum Receiving {
-    Native(Rc<RefCell<Session>>),
-    Remoting(Rc<RefCell<remoting::Session>>),
-}
-
-impl Receiving {
-    fn check(&self, now_ms: u64, owed: bool) -> Option<Timeout> {
-        match self {
-            Self::Native(session) => {
-                let mut session = session.borrow_mut();
-                session.release_idle(now_ms);
-                session.check(now_ms, owed)
-            }
-            Self::Remoting(session) => {
-                let mut session = session.borrow_mut();
-                session.release_idle(now_ms);
-                session.check(now_ms, owed)
-            }
-        }
-    }
 }
 
 impl<D: Disk> Wire<D> {
@@ -224,10 +201,7 @@ pub async fn serve<D: Disk, R: Runtime>(shard: Shard<D, R>, wire: Rc<Wire<D>>, a
         let wire = Rc::clone(&wire);
         glommio::spawn_local(async move { wire.write().await })
     };
-    let session = match &*wire.receiving.borrow() {
-        Receiving::Native(session) => Rc::clone(session),
-        Receiving::Remoting(_) => unreachable!("a connection is native at first"),
-    };
+    let session = wire.receiving.borrow().native();
     let (link, origin) = (Rc::clone(&wire.link), wire.origin);
     let connection = Connection::new(shard.clone(), Rc::clone(&link), origin.number, origin.peer);
     let mut reader = Reader::new(

@@ -23,6 +23,7 @@ pub mod opening;
 pub mod outbox;
 pub mod pace;
 pub mod reader;
+pub mod receiving;
 pub mod remoting;
 pub mod serve;
 #[cfg(test)]

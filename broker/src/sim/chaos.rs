@@ -57,6 +57,8 @@ pub struct Chaos {
     name_servers: RefCell<Vec<SimRuntime>>,
     admin: RefCell<Option<Admin>>,
     pub counts: Cell<Counts>,
+    /// How far the wall clocks are from where they would be, and the most that they were ahead.
+    clock_shift: Cell<(i64, i64)>,
     /// Nodes that are being stopped or started by somebody.
     taken: RefCell<Vec<bool>>,
 }
@@ -76,6 +78,7 @@ impl Chaos {
             name_servers: RefCell::new(servers.collect()),
             admin: RefCell::new(Some(admin)),
             counts: Cell::default(),
+            clock_shift: Cell::default(),
             taken: RefCell::new(vec![false; nodes.len()]),
             nodes,
         });
@@ -267,7 +270,14 @@ impl Chaos {
         let by_ms = draw.below(200_000) as i64 - 100_000;
         self.world
             .tell(|| format!("the wall clocks jump by {by_ms} ms"));
+        self.shift_clocks(by_ms);
+    }
+
+    fn shift_clocks(&self, by_ms: i64) {
         self.world.runtime.shift_wall_clock_ms(by_ms);
+        let (shift_ms, most_ms) = self.clock_shift.get();
+        let shift_ms = shift_ms + by_ms;
+        self.clock_shift.set((shift_ms, most_ms.max(shift_ms)));
     }
 
     // Topics.
@@ -279,9 +289,15 @@ impl Chaos {
         let mut draw = Draw::new(world.plan.seed, "administer");
         world.busy_clients.set(world.busy_clients.get() + 1);
         for (index, queues) in world.plan.topics.iter().enumerate() {
-            let incarnation = admin.place(&format!("t{index}"), *queues);
+            let incarnation = admin.place(&format!("t{index}"), *queues, false);
             population::settle(world, incarnation, &mut draw);
             admin.create(incarnation).await;
+        }
+        if let Some(remoting) = &world.plan.remoting {
+            let incarnation = admin.place("r0", remoting.queues, true);
+            population::settle(world, incarnation, &mut draw);
+            admin.create(incarnation).await;
+            population::settle_remoting(world, incarnation, remoting);
         }
         let mean = world.plan.every.admin;
         while !mean.is_zero() && !world.is_settling() {
@@ -298,18 +314,18 @@ impl Chaos {
             }
             let (incarnation, topic) = draw.pick(&topics).clone();
             match draw.below(4) {
-                0 if total < TOPICS_MAX => {
+                0 if total < TOPICS_MAX && !topic.remoting => {
                     self.count(|counts| counts.topics_deleted += 1);
                     admin.delete(incarnation).await;
                     if draw.coin() && world.oracle.borrow_mut().topic(incarnation).deleted {
-                        let again = admin.place(&topic.name, draw.between(1, 4) as u32);
+                        let again = admin.place(&topic.name, draw.between(1, 4) as u32, false);
                         population::settle(world, again, &mut draw);
                         admin.create(again).await;
                     }
                 }
                 1 if total < TOPICS_MAX => {
                     let queues = draw.between(1, 4) as u32;
-                    let more = admin.place(&format!("t{total}x"), queues);
+                    let more = admin.place(&format!("t{total}x"), queues, false);
                     population::settle(world, more, &mut draw);
                     admin.create(more).await;
                 }
@@ -399,6 +415,9 @@ impl Chaos {
 
     /// Nothing breaks any more, and what was broken is mended.
     pub fn calm(&self) {
+        // What was to be delivered later by a clock that was ahead would be waited for otherwise.
+        let (shift_ms, most_ms) = self.clock_shift.get();
+        self.shift_clocks(most_ms - shift_ms);
         for disk in self.nodes.iter().flat_map(|node| node.disks()) {
             disk.clear_faults();
             disk.crash_at(u64::MAX);

@@ -2,9 +2,13 @@
 //! ends of a simulated stream. Only what `session::connection` does with sockets is done here with streams.
 
 use super::net::Stream;
+use crate::handler::remoting::Origin;
+use crate::session::inbox::Inbox;
 use crate::session::link::{Link, Phase};
 use crate::session::native::Session;
-use crate::session::reader::{Reader, Source, now_ms};
+use crate::session::reader::{Ended, Reader, Source, now_ms};
+use crate::session::receiving::Receiving;
+use crate::session::remoting;
 use crate::session::serve::Connection;
 use crate::session::source::Receive;
 use crate::session::watch::SendWatch;
@@ -29,7 +33,7 @@ const ENDING_EVERY: Duration = Duration::from_millis(1);
 /// What a connection and its supervisor share.
 pub struct Wire {
     stream: Stream,
-    session: Rc<RefCell<Session>>,
+    receiving: RefCell<Receiving>,
     link: Rc<Link<SimDisk>>,
     send_watch: RefCell<SendWatch>,
     writing: Cell<bool>,
@@ -41,7 +45,7 @@ impl Wire {
         let session = Session::new(*shard.limits(), now_ms(shard));
         Rc::new(Self {
             stream,
-            session: Rc::new(RefCell::new(session)),
+            receiving: RefCell::new(Receiving::Native(Rc::new(RefCell::new(session)))),
             link: Rc::new(Link::new(shard)),
             send_watch: RefCell::default(),
             writing: Cell::new(true),
@@ -52,14 +56,10 @@ impl Wire {
     /// Drops a peer that let a deadline pass.
     pub fn supervise(&self, shard: &SimShard) {
         let now_ms = now_ms(shard);
-        let late = {
-            let mut session = self.session.borrow_mut();
-            session.release_idle(now_ms);
-            session.check(now_ms, self.link.owes()).is_some()
-        };
+        let late = self.receiving.borrow().check(now_ms, self.link.owes());
         let (waiting, sent) = (self.link.has_unsent(), self.link.sent_bytes());
         let mut watch = self.send_watch.borrow_mut();
-        if late || watch.check(shard.limits(), now_ms, waiting, sent).is_some() {
+        if late.is_some() || watch.check(shard.limits(), now_ms, waiting, sent).is_some() {
             self.kill();
         }
     }
@@ -71,6 +71,13 @@ impl Wire {
     pub fn kill(&self) {
         self.link.kill();
         self.stream.abort();
+    }
+
+    /// Waits until everything is sent that will be.
+    async fn written(&self) {
+        while self.writing.get() {
+            self.runtime.sleep(ENDING_EVERY).await;
+        }
     }
 
     async fn write(&self) {
@@ -122,13 +129,47 @@ pub async fn serve(shard: SimShard, wire: Rc<Wire>, number: u64, admitted: bool)
     let connection = Connection::new(shard.clone(), Rc::clone(&link), number, peer);
     let writer = Rc::clone(&wire);
     shard.runtime().spawn(async move { writer.write().await });
-    let session = Rc::clone(&wire.session);
-    let runtime = shard.runtime().clone();
-    let mut reader = Reader::new(shard, session, link, connection, Rc::clone(&wire), admitted);
+    let session = wire.receiving.borrow().native();
+    let mut reader = Reader::new(
+        shard.clone(),
+        session,
+        link,
+        connection,
+        Rc::clone(&wire),
+        admitted,
+    );
+    if reader.run().await == Ended::Remoting {
+        let inbox = reader.session.borrow_mut().take_inbox();
+        let origin = Origin {
+            number,
+            peer,
+            local: peer,
+        };
+        return serve_remoting(shard, wire, inbox, origin, admitted).await;
+    }
+    reader.end();
+    wire.written().await;
+    reader.connection.closed();
+}
+
+/// Goes on with a connection that turned out to be a RocketMQ client's.
+async fn serve_remoting(
+    shard: SimShard,
+    wire: Rc<Wire>,
+    inbox: Inbox,
+    origin: Origin,
+    admitted: bool,
+) {
+    let session = remoting::Session::new(*shard.limits(), inbox, now_ms(&shard));
+    let session = Rc::new(RefCell::new(session));
+    wire.receiving
+        .replace(Receiving::Remoting(Rc::clone(&session)));
+    let link = Rc::clone(&wire.link);
+    let connection = remoting::Connection::new(shard.clone(), Rc::clone(&link), origin);
+    let mut reader =
+        remoting::Reader::new(shard, session, link, connection, Rc::clone(&wire), admitted);
     reader.run().await;
     reader.end();
-    while wire.writing.get() {
-        runtime.sleep(ENDING_EVERY).await;
-    }
-    reader.connection.closed();
+    wire.written().await;
+    wire.link.kill();
 }

@@ -4,6 +4,7 @@
 use super::draw::Draw;
 use super::registration::Links;
 use crate::control::ambient::Ambient;
+use crate::control::clients::tell_group;
 use crate::control::topics::TopicMaker;
 use crate::directory::{Directory, DirectoryLimits, Now};
 use crate::node::{ControlCommand, NodeHandle};
@@ -97,6 +98,7 @@ pub fn start(
     let opening = control.topics.clone();
     runtime.spawn(async move { opening.open_node().await });
     runtime.spawn(expire(control.clone()));
+    runtime.spawn(tell(control.clone()));
     runtime.spawn(async move {
         while let Ok(command) = commands.recv_async().await {
             control.take(command);
@@ -107,9 +109,26 @@ pub fn start(
 async fn expire(control: Control) {
     loop {
         control.runtime.sleep(EXPIRY_PERIOD).await;
-        let gone = control.directory.borrow_mut().expire(now(&control.runtime));
-        if !gone.is_empty() {
+        let now = now(&control.runtime);
+        let gone = control.directory.borrow_mut().expire(now).len();
+        let clients_gone = control.directory.borrow_mut().clients().expire(now);
+        if gone + clients_gone > 0 {
             control.publish();
+        }
+    }
+}
+
+/// Tells RocketMQ consumers that the members of their groups changed.
+async fn tell(control: Control) {
+    loop {
+        control.runtime.sleep(LOOK_EVERY).await;
+        let now = now(&control.runtime);
+        let due = control.directory.borrow_mut().clients().due_notices(now);
+        for group in due {
+            if !tell_group(&control.node, &group) {
+                let mut directory = control.directory.borrow_mut();
+                directory.clients().notice_failed(now, &group);
+            }
         }
     }
 }
@@ -153,12 +172,51 @@ impl Control {
             ControlCommand::Members { group, reply } => {
                 reply.send(self.directory.borrow().members(&group));
             }
-            ControlCommand::ClientRegister { .. }
-            | ControlCommand::ClientBeat { .. }
-            | ControlCommand::ClientUnregister { .. }
-            | ControlCommand::ClientClosed { .. }
-            | ControlCommand::Producers { .. } => {
-                unreachable!("there are no RocketMQ clients here")
+            ControlCommand::ClientRegister { beat, reply } => {
+                let (changed, registered) = self.directory.borrow_mut().register(now, beat);
+                if changed {
+                    self.publish();
+                }
+                reply.send(registered);
+            }
+            ControlCommand::ClientBeat {
+                connection,
+                consumers,
+                producers,
+            } => {
+                let mut directory = self.directory.borrow_mut();
+                let clients = directory.clients();
+                clients.beat(now, connection, &consumers, &producers);
+            }
+            ControlCommand::ClientUnregister {
+                connection,
+                consumer_group,
+                producer_group,
+                reply,
+            } => {
+                let (consumers, producers) = (consumer_group.as_deref(), producer_group.as_deref());
+                let left = self
+                    .directory
+                    .borrow_mut()
+                    .clients()
+                    .unregister(now, connection, consumers, producers);
+                if left {
+                    self.publish();
+                }
+                reply.send(());
+            }
+            ControlCommand::ClientClosed { connection } => {
+                let closed = self
+                    .directory
+                    .borrow_mut()
+                    .clients()
+                    .closed(now, connection);
+                if closed {
+                    self.publish();
+                }
+            }
+            ControlCommand::Producers { reply } => {
+                reply.send(self.directory.borrow_mut().clients().producers());
             }
             ControlCommand::CreateTopic { topic, reply } => {
                 let control = self.clone();

@@ -3,6 +3,7 @@
 
 use super::chaos::Chaos;
 use super::client::member::group_of;
+use super::client::remoting;
 use super::connection::SimShard;
 use super::draw::Draw;
 use super::node::{Node, Standing};
@@ -81,27 +82,30 @@ fn behind(world: &World, chaos: &Chaos) -> Option<String> {
     let oracle = world.oracle.borrow();
     for (incarnation, topic) in oracle.topics().filter(|(_, topic)| !topic.deleting) {
         for queue in 0..topic.queues {
-            let name = &topic.placement[queue as usize % topic.placement.len()];
+            let name = topic.shard_of(queue);
             let shards = chaos.nodes.iter().flat_map(|node| node.shards());
             let Some(shard) = shards.into_iter().find(|shard| shard.name() == name) else {
                 return Some(format!("{name} is not there"));
             };
-            let group = group_of(&topic.name);
+            let groups = [
+                group_of(&topic.name),
+                remoting::consumer::group_of(&topic.name),
+            ];
             let state = shard.with_state(|state| {
                 let found = state.topic(&topic.name);
                 let found = found.filter(|found| found.incarnation == u128::from(incarnation))?;
                 let handle = found.handle(queue)?;
-                Some((handle, state.committed(&group, handle)))
+                let committed = groups.map(|group| state.committed(&group, handle));
+                Some((handle, committed))
             });
             let Some((handle, committed)) = state else {
                 return Some(format!("{}/{queue} is not at {name}", topic.name));
             };
-            let visible = shard.store().visible_offset(handle);
-            if committed.unwrap_or_default() != visible.unwrap_or_default() {
-                return Some(format!(
-                    "{}/{queue}: {committed:?} of {visible:?}",
-                    topic.name
-                ));
+            let visible = shard.store().visible_offset(handle).unwrap_or_default();
+            let of_topic = if topic.remoting { 2 } else { 1 };
+            let mut committed = committed.into_iter().take(of_topic);
+            if committed.any(|committed| committed.unwrap_or_default() != visible) {
+                return Some(format!("{}/{queue} up to {visible:?}", topic.name));
             }
         }
     }

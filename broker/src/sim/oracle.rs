@@ -30,10 +30,19 @@ pub struct TopicFact {
     pub placement: Vec<String>,
     /// Every share is acknowledged.
     pub created: bool,
+    /// RocketMQ clients use it too, so it stays: what they send to a topic that is gone would make another.
+    pub remoting: bool,
     /// Its deletion was asked for: it may be gone.
     pub deleting: bool,
     /// Its deletion was acknowledged by every share.
     pub deleted: bool,
+}
+
+impl TopicFact {
+    /// Name of the shard that has the queue.
+    pub fn shard_of(&self, queue: u32) -> &str {
+        &self.placement[queue as usize % self.placement.len()]
+    }
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +63,9 @@ struct GroupFact {
     lease: u64,
     /// A reset got no answer: it may still happen, at any time.
     unknown: bool,
+    /// The lowest offset that was to be committed without a lease and got no answer: that may happen late, behind
+    /// others.
+    stray: Option<u64>,
 }
 
 /// A commit that is about to be asked for.
@@ -141,18 +153,20 @@ impl Oracle {
         );
     }
 
+    /// Whether anybody was told where the message is.
+    pub fn is_known(&self, queue: QueueId, message: Message) -> bool {
+        let known = self.known.get(&queue);
+        known.is_some_and(|known| known.values().any(|found| *found == message))
+    }
+
     /// A producer is done with a message.
     pub fn settled(&mut self, queue: QueueId, producer: u64, number: u64, outcome: Outcome) {
         let lane = self.lanes.entry((queue, producer)).or_default();
         lane.outcomes.insert(number, outcome);
         if outcome == Outcome::NotStored {
             let message = Message { producer, number };
-            let found = self
-                .known
-                .get(&queue)
-                .is_some_and(|known| known.values().any(|m| *m == message));
             assert!(
-                !found,
+                !self.is_known(queue, message),
                 "{message} is in {queue:?}, but its producer is told that it is not"
             );
         }
@@ -271,8 +285,16 @@ impl Oracle {
             asked.newest_lease
         );
         if fact.resets == asked.resets {
-            fact.floor = fact.floor.max(offset);
+            let stray = fact.stray.unwrap_or(u64::MAX);
+            fact.floor = fact.floor.max(offset).min(stray);
         }
+    }
+
+    /// A RocketMQ client's commit got no answer, or none that says that it is written.
+    pub fn commit_unanswered(&mut self, group: &str, queue: QueueId, offset: u64) {
+        let fact = self.group(group, queue);
+        fact.floor = fact.floor.min(offset);
+        fact.stray = Some(fact.stray.map_or(offset, |stray| stray.min(offset)));
     }
 
     /// An operator is about to set the group to `offset`, or has just done so.

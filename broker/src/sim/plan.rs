@@ -27,6 +27,8 @@ pub struct Plan {
     pub batch_messages_max: u64,
     pub in_flight_max: u64,
     pub members: usize,
+    /// A topic that RocketMQ clients use, too.
+    pub remoting: Option<RemotingPlan>,
     /// How long things break.
     pub faults: Duration,
     /// Mean time between two events of each kind; zero: never.
@@ -39,6 +41,15 @@ pub struct Plan {
     pub retention: bool,
     /// Stored bytes are damaged after a clean stop at the end.
     pub damage: bool,
+}
+
+/// What RocketMQ clients do.
+#[derive(Debug, Clone)]
+pub struct RemotingPlan {
+    pub queues: u32,
+    pub producers: u64,
+    /// Of all producers.
+    pub messages: u64,
 }
 
 /// Mean times between events.
@@ -79,6 +90,7 @@ impl Plan {
             batch_messages_max: draw.between(1, 4),
             in_flight_max: draw.between(1, 5),
             members: draw.between(1, 4) as usize,
+            remoting: RemotingPlan::new(seed),
             faults: draw.millis(2_000, 12_000),
             every,
             disk: disk(&mut draw),
@@ -104,6 +116,19 @@ impl Plan {
     /// Address of a name server.
     pub fn name_server_address(server: usize) -> String {
         format!("10.0.1.{}:9876", server + 1)
+    }
+}
+
+impl RemotingPlan {
+    /// From a stream of its own: what other parts of the plan draw does not depend on it.
+    fn new(seed: u64) -> Option<Self> {
+        let mut draw = Draw::new(seed, "plan of remoting");
+        let wanted = draw.one_in(2);
+        wanted.then(|| Self {
+            queues: draw.between(1, 5) as u32,
+            producers: draw.between(1, 3),
+            messages: draw.between(20, 120),
+        })
     }
 }
 

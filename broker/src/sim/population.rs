@@ -1,8 +1,9 @@
 //! The clients of a topic: producers of each queue, and a consumer group.
 
-use super::client::{member, producer};
+use super::client::{member, producer, remoting};
 use super::draw::Draw;
 use super::oracle::Incarnation;
+use super::plan::RemotingPlan;
 use super::world::World;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::native::schema::Acks;
@@ -47,5 +48,34 @@ pub fn settle(world: &Rc<World>, incarnation: Incarnation, draw: &mut Draw) {
         world
             .runtime
             .spawn(member::run(Rc::clone(world), plan, draw));
+    }
+}
+
+/// Starts RocketMQ clients of a topic that is there.
+pub fn settle_remoting(world: &Rc<World>, incarnation: Incarnation, plan: &RemotingPlan) {
+    let topic = world.oracle.borrow_mut().topic(incarnation).clone();
+    let mut draw = Draw::numbered(world.plan.seed, "remoting", incarnation);
+    for number in 0..plan.producers {
+        let plan = remoting::producer::ProducerPlan {
+            topic: topic.clone(),
+            incarnation,
+            number,
+            messages: plan.messages / plan.producers,
+        };
+        let draw = Draw::new(draw.next(), "producer");
+        let running = remoting::producer::run(Rc::clone(world), plan, draw);
+        world.runtime.spawn(running);
+    }
+    for place in 0..topic.placement.len() {
+        let draw = Draw::new(draw.next(), "consumer");
+        let (world, topic) = (Rc::clone(world), topic.clone());
+        let runtime = world.runtime.clone();
+        runtime.spawn(remoting::consumer::run(
+            world,
+            topic,
+            incarnation,
+            place,
+            draw,
+        ));
     }
 }

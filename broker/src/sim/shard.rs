@@ -4,6 +4,7 @@
 use super::connection::{SimShard, Wire, serve};
 use super::net::{Listener, Net};
 use crate::delay;
+use crate::handler::automatic;
 use crate::node::{NodeHandle, ShardCommand};
 use crate::runtime::mailbox;
 use crate::shard::counters::count;
@@ -48,6 +49,8 @@ pub async fn open(
     assert_eq!(defect, None, "the log cannot be replayed");
     let index = seat.settings.index;
     let shard = Shard::new(seat.settings, store, runtime.clone(), node.clone());
+    // What is there is served, as in production.
+    let _ = automatic::ensure_system_topics(&shard).await;
     let topics: Vec<_> = shard.with_state(|state| {
         let topics = state.topics();
         topics.map(|(name, topic)| topic.to_wire(name)).collect()

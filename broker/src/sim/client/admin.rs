@@ -41,7 +41,7 @@ impl Admin {
     }
 
     /// Places a topic and lets the oracle know of it; [`Self::create`] makes it.
-    pub fn place(&mut self, name: &str, queues: u32) -> Incarnation {
+    pub fn place(&mut self, name: &str, queues: u32, remoting: bool) -> Incarnation {
         let mut placement: Vec<String> = self.addresses.keys().cloned().collect();
         let first = self.draw.index(placement.len());
         placement.rotate_left(first);
@@ -53,6 +53,7 @@ impl Admin {
             queues,
             placement,
             created: false,
+            remoting,
             deleting: false,
             deleted: false,
         };
@@ -141,7 +142,7 @@ impl Admin {
         let end = self.world.oracle.borrow().known_end((incarnation, queue));
         let offset = self.draw.below(end + 1);
         let group = group_of(&topic.name);
-        let shard = &topic.placement[queue as usize % topic.placement.len()];
+        let shard = topic.shard_of(queue);
         let request = OffsetResetRequestT {
             group: group.clone(),
             topic: topic.name.clone(),

@@ -1,13 +1,15 @@
-//! Simulated clients: what the native client library does, on simulated time and connections.
+//! Simulated clients: what the native client library and RocketMQ clients do, on simulated time and connections.
 //!
 //! - [`connection`]: frames over a stream, with deadlines; [`routes`]: asking name servers.
 //! - [`producer`]: idempotent producers; their order, retries and verdicts are the client library's own state machine.
 //! - [`member`]: members of consumer groups: leases, fetch sessions, commits; [`admin`]: topics come and go.
+//! - [`remoting`]: clients of RocketMQ's protocol.
 
 pub mod admin;
 pub mod connection;
 pub mod member;
 pub mod producer;
+pub mod remoting;
 pub mod routes;
 
 /// The client library's state machine of a queue's producer, compiled here from its own file: it is pure, and the
