@@ -128,7 +128,9 @@ async fn read_all(store: &SmallStore, known: Option<&Messages>) -> Messages {
                     for batch in &read.batches {
                         let place = (queue, batch.header.base_offset);
                         let right = known.is_none_or(|known| {
-                            known.get(&place).is_some_and(|bytes| *bytes == *batch.bytes)
+                            known
+                                .get(&place)
+                                .is_some_and(|bytes| *bytes == *batch.bytes)
                         });
                         assert!(right, "{place:?} is wrong");
                         let _ = store.read_position(batch.position).await;

@@ -52,7 +52,13 @@ fn put_right(bytes: &[u8]) -> Vec<u8> {
     item(&mut file, 1, number, last, &[1, 1, 0, 0, 0, 0, 0, 0]);
     let sum = sum_of_last(&file, 32);
     sums.update(&sum.to_le_bytes());
-    item(&mut file, 2, number + 1, last, &sums.finalize().to_le_bytes());
+    item(
+        &mut file,
+        2,
+        number + 1,
+        last,
+        &sums.finalize().to_le_bytes(),
+    );
     file
 }
 

@@ -32,10 +32,16 @@ fn chunks(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn restored<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Option<ShardState> {
     let mut state = ShardState::default();
     for (number, chunk) in chunks.enumerate() {
-        state.restore_chunk(Position(number as u64 * 4096), chunk).ok()?;
+        state
+            .restore_chunk(Position(number as u64 * 4096), chunk)
+            .ok()?;
     }
     state.restore_finished();
-    let _ = (state.next_offsets(), state.topic_count(), state.group_queue_count());
+    let _ = (
+        state.next_offsets(),
+        state.topic_count(),
+        state.group_queue_count(),
+    );
     Some(state)
 }
 

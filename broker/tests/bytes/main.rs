@@ -7,3 +7,8 @@ mod directory;
 mod fixture;
 mod flips;
 mod offline;
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each check brings what it needs, as in its fuzz target"
+)]
+mod seeds;
