@@ -5,7 +5,7 @@ use ringmq_wire::native::schema::*;
 use ringmq_wire::remoting::response_code;
 
 use super::device::Kind;
-use super::disk::Behaviour;
+use super::disk::{Behaviour, VolatileDisk};
 use super::load::Consumer;
 use super::scene::{ENOUGH, QUEUES, Scene};
 use crate::ask;
@@ -67,6 +67,15 @@ pub fn reports_what_it_cannot_read(kind: Kind) {
     scene.compare();
 }
 
+/// A disk that goes on when this is dropped.
+struct Hung<'a>(&'a VolatileDisk);
+
+impl Drop for Hung<'_> {
+    fn drop(&mut self) {
+        self.0.behave(Behaviour::default());
+    }
+}
+
 /// A disk that stands still: nothing is acknowledged, nothing lost, and the rest of the broker lives.
 pub fn outlives_a_hang(kind: Kind) {
     let mut scene = Scene::new(kind);
@@ -77,6 +86,8 @@ pub fn outlives_a_hang(kind: Kind) {
     });
     let before = scene.producers[0].acknowledged;
     std::thread::scope(|scope| {
+        // The scope waits for the producer, and the producer for the disk: whatever fails in here must let both go.
+        let hung = Hung(&scene.device.disk);
         let producer = &mut scene.producers[0];
         let sending = scope.spawn(move || producer.run(address, before + 40));
         // Newest messages are in memory: they are served while the disk stands still.
@@ -94,7 +105,7 @@ pub fn outlives_a_hang(kind: Kind) {
         });
         assert!(!sending.is_finished(), "nothing is acknowledged");
         assert!(!consumer.fetch(0).expect("served"), "nothing is visible");
-        scene.device.disk.behave(Behaviour::default());
+        drop(hung);
         let sent = sending.join().expect("every answer was right");
         assert_eq!(sent.expect("the connection stayed"), Ok(()));
     });
