@@ -93,3 +93,32 @@ async fn it_asks_seldom_and_holds_nothing_up_where_nobody_tells_it_better() {
     })
     .await;
 }
+
+/// Nothing else is served, so nothing else wakes the fetcher.
+#[tokio::test]
+async fn a_lone_queue_that_rests_is_asked_for_again_when_its_rest_is_over() {
+    let cluster = Cluster::start(1, 1).await;
+    let client = cluster.client().await;
+    let deny = |denies| {
+        let mut shard = cluster.shard(0);
+        shard.queues.get_mut(&0).expect("the queue").denies_all = denies;
+    };
+    deny(true);
+    let mut consumer = from_the_start(&client).await;
+    eventually("it asks again and again", || {
+        cluster.shard(0).queues[&0].denials.len() == 4
+    })
+    .await;
+    let shortest = {
+        let shard = cluster.shard(0);
+        let pairs = shard.queues[&0].denials.windows(2);
+        pairs.map(|pair| pair[1] - pair[0]).min()
+    };
+    // A busy machine may lengthen some of them, hardly all of them.
+    let shortest = shortest.expect("three of them");
+    assert!((BACK_OFF..4 * BACK_OFF).contains(&shortest), "{shortest:?}");
+    deny(false);
+    send_numbers(&client, 0..5, 0).await;
+    let expected: Vec<_> = (0..5).map(|n| (0, n)).collect();
+    assert_eq!(read(&mut consumer, 5).await, expected);
+}
