@@ -352,6 +352,51 @@ fn a_silent_queue_keeps_its_place_when_all_that_can_go_went() {
     });
 }
 
+#[test]
+fn several_oldest_bundles_may_be_lost_and_silent_queues_keep_their_place() {
+    simulate(async |disk, runtime, seed| {
+        let options = StoreOptions {
+            retention_bytes: Some(6 * StoreOptions::test_min().segment_bytes),
+            ..StoreOptions::test_min()
+        };
+        let mut random = SeededRandom::new(seed, "fill");
+        let mut sent = Vec::new();
+        let store = open(&disk, &runtime, &options).await;
+        create_queues(&store).await;
+        let silent = QueueHandle(7);
+        let created = store.append_control(&create_queue(7));
+        let created = created.expect("there is room");
+        store.durable(created.end).await.expect("it runs");
+        let said = store.append_batch(silent, QueueOffset(0), &batch(&["k once"]));
+        let said = said.expect("there is room");
+        store.durable(said.end).await.expect("it runs");
+        // Until that is gone.
+        while store.min_offset(silent) == Some(QueueOffset(0)) {
+            fill(&store, &runtime, &mut random, 100, &mut sent).await;
+            runtime.sleep(Duration::from_millis(200)).await;
+        }
+        store.stop().await.expect("it stops");
+        let whole = bundles(&disk).await;
+        for lost in 1..whole.len() {
+            for (name, _) in &whole[..lost] {
+                disk.remove(name).await.expect("it is there");
+            }
+            let store = open(&disk, &runtime, &options).await;
+            assert_eq!(
+                store.min_offset(silent),
+                Some(QueueOffset(1)),
+                "{lost} lost"
+            );
+            check(&store, &sent).await;
+            store.stop().await.expect("it stops");
+            for (name, bytes) in &whole {
+                let now = disk.bytes(name);
+                assert!(now.as_ref() == Some(bytes), "{name} differs, {lost} lost");
+            }
+        }
+    });
+}
+
 #[cfg(target_os = "linux")]
 mod on_a_real_disk {
     use super::*;

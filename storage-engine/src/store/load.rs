@@ -76,11 +76,11 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
             catalog.add_sealed(number, None);
         }
     }
-    load_start(&segments, geometry, &catalog, &meta).await?;
     let mut scan = FrameScan::new(Rc::clone(&segments), geometry);
     let replay = Replay::new(geometry, &catalog, &mut state);
     let all = Position(u64::MAX);
     let replayed = replay.run(runtime, &mut scan, &meta, start, all).await?;
+    load_start(&segments, geometry, &catalog, &meta).await?;
     let link = link_of(&replayed, start);
 
     let mut claims = if meta.clean && !slot_lost && meta.durable == link.end {

@@ -39,8 +39,7 @@ pub(super) async fn rebuild_index<D: Disk>(
     Ok(())
 }
 
-/// Scans a segment and writes its bundle. A damaged frame is left out; what lies behind it is found again by its
-/// header, which names its own position.
+/// Scans a segment and writes its bundle.
 async fn rebuild_one<D: Disk>(
     segments: &Rc<Segments<D>>,
     geometry: Geometry,
@@ -49,6 +48,41 @@ async fn rebuild_one<D: Disk>(
     number: u64,
     keep: &dyn Fn(QueueHandle) -> bool,
 ) -> Result<(), IndexError> {
+    let Scanned {
+        index,
+        sealed_at,
+        is_whole,
+    } = scan(segments, geometry, meta, number).await;
+    let behind = if catalog.is_told_of_before(number) || !is_whole {
+        Vec::new()
+    } else {
+        let scan = async |number| {
+            let scanned = scan(segments, geometry, meta, number).await;
+            scanned.is_whole.then_some(scanned.index)
+        };
+        catalog.starts_behind(number, scan).await
+    };
+    catalog
+        .install_rebuilt(&index, sealed_at, &behind, keep)
+        .await
+}
+
+/// What the frames of a sealed segment say.
+struct Scanned {
+    index: ActiveIndex,
+    sealed_at: SealedAt,
+    /// No frame is missing.
+    is_whole: bool,
+}
+
+/// Scans a segment. A damaged frame is left out; what lies behind it is found again by its header, which names its own
+/// position.
+async fn scan<D: Disk>(
+    segments: &Rc<Segments<D>>,
+    geometry: Geometry,
+    meta: &ShardMeta,
+    number: u64,
+) -> Scanned {
     let base = geometry.base_of(number);
     let mut index = ActiveIndex::new(base);
     let mut sealed_at = SealedAt {
@@ -58,10 +92,15 @@ async fn rebuild_one<D: Disk>(
     let mut scan = FrameScan::new(Rc::clone(segments), geometry);
     let end_index = first_index_of(&mut scan, geometry, meta, number + 1).await;
     let mut last: Option<Link> = None;
+    let mut is_whole = true;
     let mut at = base;
     while at < geometry.base_of(number + 1) {
         match scan.frame_at(at, None, meta).await {
             Ok(frame) if belongs(&frame.header, last.as_ref(), end_index) => {
+                is_whole &= match &last {
+                    Some(last) => frame.header.index == last.next_index,
+                    None => at == base,
+                };
                 add_frame(&mut index, &frame);
                 last = Some(frame.link);
                 sealed_at = SealedAt {
@@ -74,7 +113,12 @@ async fn rebuild_one<D: Disk>(
             _ => at.0 += BLOCK_BYTES as u64,
         }
     }
-    catalog.install_rebuilt(&index, sealed_at, keep).await
+    is_whole &= last.is_some_and(|last| end_index == Some(last.next_index));
+    Scanned {
+        index,
+        sealed_at,
+        is_whole,
+    }
 }
 
 /// Index of a segment's first frame: the one before ends below it.

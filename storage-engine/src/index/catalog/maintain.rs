@@ -5,12 +5,15 @@ use super::{Catalog, Directory, IndexError};
 use crate::disk::{Disk, DiskErrorKind};
 use crate::index::ActiveIndex;
 use crate::index::bundle::{self, BundleSource, DirectoryEntry, SealedAt};
-use crate::position::QueueHandle;
+use crate::position::{QueueHandle, QueueOffset};
 use futures_lite::future::yield_now;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Directory entries copied before other tasks get a turn.
 const ENTRIES_PER_SLICE: usize = 4096;
+/// Segments that are scanned to learn where queues stand, while a start or a reader waits.
+const SCANS_MAX: usize = 16;
 
 impl<D: Disk> Catalog<D> {
     /// Writes the bundle of the oldest segment in memory and lets go of the memory. All its frames must be
@@ -34,14 +37,16 @@ impl<D: Disk> Catalog<D> {
                 None => return Err(order("it is not the oldest one in memory")),
             }
         };
-        self.write(segment, &index, sealed_at, keep).await
+        self.write(segment, &index, sealed_at, &[], keep).await
     }
 
-    /// Writes the bundle of a sealed segment from an index made by scanning it.
+    /// Writes the bundle of a sealed segment from an index made by scanning it. `behind`: where queues start behind it,
+    /// as [`Self::starts_behind`] says; used if nothing tells what was before.
     pub async fn install_rebuilt(
         &self,
         index: &ActiveIndex,
         sealed_at: SealedAt,
+        behind: &[DirectoryEntry],
         keep: &dyn Fn(QueueHandle) -> bool,
     ) -> Result<(), IndexError> {
         let segment = index.base().0 / self.inner.options.segment_bytes;
@@ -55,7 +60,45 @@ impl<D: Disk> Catalog<D> {
             let what = "it is not a sealed segment";
             return Err(IndexError::Order { segment, what });
         }
-        self.write(segment, index, sealed_at, keep).await
+        self.write(segment, index, sealed_at, behind, keep).await
+    }
+
+    /// Whether anything tells where queues stood before this segment.
+    pub fn is_told_of_before(&self, segment: u64) -> bool {
+        let slots = self.inner.slots.borrow();
+        slots.index_of(segment).is_some_and(|index| index > 0)
+            || slots.removed_directory().is_some()
+    }
+
+    /// Where queues start behind `segment`, sorted by queue: what its directory says of those that are silent in it. The
+    /// next bundle that can be read knows it of every queue; the segments before that one are scanned, since their
+    /// bundles are lost, too. `None` of a scan: not all of the segment could be read, so nothing is sure.
+    pub async fn starts_behind(
+        &self,
+        segment: u64,
+        scan: impl AsyncFn(u64) -> Option<ActiveIndex>,
+    ) -> Vec<DirectoryEntry> {
+        let mut starts = Starts::default();
+        let behind = self.inner.slots.borrow().files_after(Some(segment));
+        for (scans, segment) in behind.into_iter().enumerate() {
+            match self.starts_of(segment).await {
+                Ok(Some(all)) => {
+                    starts.add(all);
+                    return starts.into_directory();
+                }
+                // Retention took it, and it was not the oldest: everything is about to go.
+                Ok(None) => return Vec::new(),
+                Err(_) if scans == SCANS_MAX => return Vec::new(),
+                Err(_) => match scan(segment).await {
+                    Some(index) => starts.add_index(&index),
+                    None => return Vec::new(),
+                },
+            }
+        }
+        for (_, index) in self.inner.slots.borrow().in_memory() {
+            starts.add_index(index);
+        }
+        starts.into_directory()
     }
 
     /// Forgets the oldest segment and removes its bundle; its queues now start in the next one.
@@ -92,14 +135,12 @@ impl<D: Disk> Catalog<D> {
         segment: u64,
         index: &ActiveIndex,
         sealed_at: SealedAt,
+        behind: &[DirectoryEntry],
         keep: &dyn Fn(QueueHandle) -> bool,
     ) -> Result<(), IndexError> {
         let before = self.directory_before(segment).await?;
-        let before = match before {
-            Some(before) => before,
-            // The oldest of the log, made again: queues that were silent in it are known to its successor.
-            None => self.starts_behind(segment).await,
-        };
+        // Queues that are silent in the oldest segment of the log stand where they start behind it.
+        let before = before.unwrap_or_else(|| behind.into());
         let source = BundleSource {
             segment,
             log_id: self.inner.options.log_id,
@@ -155,14 +196,6 @@ impl<D: Disk> Catalog<D> {
         self.directory_of(before).await
     }
 
-    /// Where the queues of the segment behind `segment` start, if its bundle tells: that is the directory at the seal of
-    /// `segment`.
-    async fn starts_behind(&self, segment: u64) -> Directory {
-        let starts = self.starts_of_next(segment).await.unwrap_or_default();
-        let starts = starts.into_iter();
-        starts.filter(|entry| entry.next_offset.0 > 0).collect()
-    }
-
     /// Where the queues of the bundle behind `segment` start; nothing if that one is in memory.
     async fn starts_of_next(&self, segment: u64) -> Result<Vec<DirectoryEntry>, IndexError> {
         let next = {
@@ -172,11 +205,18 @@ impl<D: Disk> Catalog<D> {
         let Some(next) = next else {
             return Ok(Vec::new());
         };
-        let Some(bundle) = self.bundle(next).await? else {
-            return Ok(Vec::new());
+        Ok(self.starts_of(next).await?.unwrap_or_default())
+    }
+
+    /// Where the queues of a bundle start; `None` if it is gone or in memory.
+    async fn starts_of(&self, segment: u64) -> Result<Option<Vec<DirectoryEntry>>, IndexError> {
+        let Some(bundle) = self.bundle(segment).await? else {
+            return Ok(None);
         };
         let starts = bundle.first_offsets().await;
-        starts.map_err(|cause| self.failed(next, cause))
+        starts
+            .map(Some)
+            .map_err(|cause| self.failed(segment, cause))
     }
 
     async fn directory_of(&self, segment: u64) -> Result<Option<Directory>, IndexError> {
@@ -192,5 +232,36 @@ impl<D: Disk> Catalog<D> {
         directory
             .map(|entries| Some(entries.into()))
             .map_err(|cause| self.failed(segment, cause))
+    }
+}
+
+/// The first offset of each queue over segments that are looked at in order.
+#[derive(Default)]
+struct Starts(BTreeMap<QueueHandle, QueueOffset>);
+
+impl Starts {
+    fn add(&mut self, segment: impl IntoIterator<Item = DirectoryEntry>) {
+        for entry in segment {
+            self.0.entry(entry.queue).or_insert(entry.next_offset);
+        }
+    }
+
+    fn add_index(&mut self, segment: &ActiveIndex) {
+        let queues = segment.queues().map(|(queue, _)| queue);
+        let first = |queue| Some((queue, segment.first_offset(queue)?));
+        self.add(
+            queues
+                .filter_map(first)
+                .map(|(queue, next_offset)| DirectoryEntry { queue, next_offset }),
+        );
+    }
+
+    /// Queues that begin here had nothing before, and no directory names them.
+    fn into_directory(self) -> Vec<DirectoryEntry> {
+        let entries = self.0.into_iter();
+        entries
+            .filter(|(_, next_offset)| next_offset.0 > 0)
+            .map(|(queue, next_offset)| DirectoryEntry { queue, next_offset })
+            .collect()
     }
 }

@@ -34,8 +34,6 @@ struct World {
     damaged: BTreeSet<u64>,
     /// This catalog knows what was before the oldest segment.
     removed_known: bool,
-    /// After a restart, the oldest bundle and the one behind it are both needed to know where silent queues stand.
-    starts_known: bool,
     rebuilds: u32,
 }
 
@@ -70,7 +68,6 @@ impl World {
             removed: BTreeMap::new(),
             damaged: BTreeSet::new(),
             removed_known: false,
-            starts_known: true,
             rebuilds: 0,
         }
     }
@@ -120,11 +117,13 @@ impl World {
         while let Some(segment) = wanted.last().copied() {
             let index = self.scan(segment);
             let at = sealed_at(segment);
-            let next_lost = self.damaged.contains(&(segment + 1)) || segment + 1 >= self.unsealed;
-            if segment == self.oldest && segment > 0 && !self.removed_known && next_lost {
-                self.starts_known = false;
-            }
-            match self.catalog.install_rebuilt(&index, at, &|_| true).await {
+            let scan = async |segment| Some(self.scan(segment));
+            let behind = match self.catalog.is_told_of_before(segment) {
+                true => Vec::new(),
+                false => self.catalog.starts_behind(segment, scan).await,
+            };
+            let installed = self.catalog.install_rebuilt(&index, at, &behind, &|_| true);
+            match installed.await {
                 Ok(()) => {
                     wanted.pop();
                     self.rebuilds += 1;
@@ -211,9 +210,6 @@ impl World {
         self.oldest += 1;
         self.damaged.remove(&segment);
         self.removed_known |= !was_damaged;
-        if was_damaged && self.damaged.contains(&self.oldest) && !self.removed_known {
-            self.starts_known = false;
-        }
         self.model.drop_below(Position(self.oldest * SEGMENT_BYTES));
         assert!(self.disk.bytes(&file_name(segment)).is_none());
     }
@@ -270,9 +266,8 @@ impl World {
         }
         let min = self.catalog.min_offset(queue);
         match (all.first(), self.removed.get(&queue)) {
-            (Some(first), _) if self.starts_known => assert_eq!(min, Some(first.base_offset)),
-            (Some(first), _) => assert!(min.is_none_or(|min| min <= first.base_offset)),
-            (None, Some(next)) if self.starts_known => assert_eq!(min, Some(*next)),
+            (Some(first), _) => assert_eq!(min, Some(first.base_offset)),
+            // Nothing that is left names it if all bundles were lost.
             (None, Some(next)) => assert!(min.is_none_or(|min| min <= *next)),
             (None, None) => assert!(min.is_none_or(|min| min == QueueOffset(0))),
         }
