@@ -110,6 +110,7 @@ struct Total {
     kills: u64,
     logs_stopped: u64,
     connections_broken: u64,
+    topics_changed: u64,
     messages: [u64; 4],
 }
 
@@ -123,6 +124,8 @@ impl Total {
         self.kills += counts.kills;
         self.logs_stopped += counts.logs_stopped;
         self.connections_broken += broken;
+        self.topics_changed += counts.topics_deleted + counts.topics_grown;
+        self.topics_changed += counts.topics_made_by_nodes;
         self.faults += counts.power_cuts + counts.kills + counts.disk_faults + counts.disks_full;
         self.faults += counts.slow_disks + counts.name_server_restarts + counts.clock_jumps;
         self.faults += broken;
@@ -137,7 +140,7 @@ impl Total {
         writeln!(
             out,
             "{} seeds, {per_s:.1} a second, {} s simulated; {} faults ({} power cuts, {} kills, {} logs stopped, \
-             {} connections broken); {acknowledged} messages acknowledged, {delivered} delivered, {duplicates} \
+             {} connections broken), {} topics deleted, grown or made by nodes; {acknowledged} messages acknowledged, {delivered} delivered, {duplicates} \
              batches repeated, {commits} commits",
             self.seeds,
             self.virtual_time.as_secs(),
@@ -146,6 +149,7 @@ impl Total {
             self.kills,
             self.logs_stopped,
             self.connections_broken,
+            self.topics_changed,
         )
     }
 }

@@ -1,12 +1,11 @@
 //! What breaks, when, as a seed says: power, processes, disks, connections, name servers, clocks; and the operator who
 //! starts again what is down.
 
-use super::client::admin::Admin;
+use super::administer;
 use super::draw::Draw;
 use super::name_server;
 use super::node::{Node, Standing};
 use super::plan::{Plan, ROOMY_BYTES};
-use super::population;
 use super::world::World;
 use ringmq_storage_engine::disk::sim::{CrashPolicy, Fault, FaultEffect, SimDisk};
 use ringmq_storage_engine::disk::{DiskErrorKind, DiskOperation};
@@ -16,8 +15,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Topics of a run, those that are gone included.
-const TOPICS_MAX: usize = 6;
 /// Operations that a disk may refuse.
 const OPERATIONS: [DiskOperation; 10] = [
     DiskOperation::Write,
@@ -46,16 +43,17 @@ pub struct Counts {
     pub name_server_restarts: u64,
     pub clock_jumps: u64,
     pub topics_deleted: u64,
+    pub topics_grown: u64,
+    pub topics_made_by_nodes: u64,
     pub resets: u64,
     pub logs_stopped: u64,
 }
 
 /// The nodes and name servers of a run, and who breaks them.
 pub struct Chaos {
-    world: Rc<World>,
+    pub world: Rc<World>,
     pub nodes: Vec<Rc<Node>>,
     name_servers: RefCell<Vec<SimRuntime>>,
-    admin: RefCell<Option<Admin>>,
     pub counts: Cell<Counts>,
     /// How far the wall clocks are from where they would be, and the most that they were ahead.
     clock_shift: Cell<(i64, i64)>,
@@ -72,11 +70,9 @@ impl Chaos {
             .map(|index| Node::new(world, index))
             .collect();
         nodes.iter().for_each(|node| node.start());
-        let admin = Admin::new(world, Draw::new(plan.seed, "admin"));
         let chaos = Rc::new(Self {
             world: Rc::clone(world),
             name_servers: RefCell::new(servers.collect()),
-            admin: RefCell::new(Some(admin)),
             counts: Cell::default(),
             clock_shift: Cell::default(),
             taken: RefCell::new(vec![false; nodes.len()]),
@@ -104,10 +100,7 @@ impl Chaos {
         chaos.repeat("full", every.disk_full, Self::disk_full);
         chaos.repeat("slow", every.slow_disk, Self::slow_disk);
         chaos.repeat("restart", every.restart, Self::restart);
-        let administrator = Rc::clone(&chaos);
-        world
-            .runtime
-            .spawn(async move { administrator.administer().await });
+        world.runtime.spawn(administer::run(Rc::clone(&chaos)));
         chaos
     }
 
@@ -278,64 +271,6 @@ impl Chaos {
         let (shift_ms, most_ms) = self.clock_shift.get();
         let shift_ms = shift_ms + by_ms;
         self.clock_shift.set((shift_ms, most_ms.max(shift_ms)));
-    }
-
-    // Topics.
-
-    /// Makes the first topics, then changes them.
-    async fn administer(self: &Rc<Self>) {
-        let world = &self.world;
-        let mut admin = self.admin.borrow_mut().take().expect("taken once");
-        let mut draw = Draw::new(world.plan.seed, "administer");
-        world.busy_clients.set(world.busy_clients.get() + 1);
-        for (index, queues) in world.plan.topics.iter().enumerate() {
-            let incarnation = admin.place(&format!("t{index}"), *queues, false);
-            population::settle(world, incarnation, &mut draw);
-            admin.create(incarnation).await;
-        }
-        if let Some(remoting) = &world.plan.remoting {
-            let incarnation = admin.place("r0", remoting.queues, true);
-            population::settle(world, incarnation, &mut draw);
-            admin.create(incarnation).await;
-            population::settle_remoting(world, incarnation, remoting);
-        }
-        let mean = world.plan.every.admin;
-        while !mean.is_zero() && !world.is_settling() {
-            let wait = draw.duration(mean * 2);
-            world.runtime.sleep(wait).await;
-            let topics: Vec<_> = {
-                let oracle = world.oracle.borrow();
-                let live = oracle.topics().filter(|(_, topic)| !topic.deleting);
-                live.map(|(id, topic)| (id, topic.clone())).collect()
-            };
-            let total = world.oracle.borrow().topics().count();
-            if topics.is_empty() || world.is_settling() {
-                break;
-            }
-            let (incarnation, topic) = draw.pick(&topics).clone();
-            match draw.below(4) {
-                0 if total < TOPICS_MAX && !topic.remoting => {
-                    self.count(|counts| counts.topics_deleted += 1);
-                    admin.delete(incarnation).await;
-                    if draw.coin() && world.oracle.borrow_mut().topic(incarnation).deleted {
-                        let again = admin.place(&topic.name, draw.between(1, 4) as u32, false);
-                        population::settle(world, again, &mut draw);
-                        admin.create(again).await;
-                    }
-                }
-                1 if total < TOPICS_MAX => {
-                    let queues = draw.between(1, 4) as u32;
-                    let more = admin.place(&format!("t{total}x"), queues, false);
-                    population::settle(world, more, &mut draw);
-                    admin.create(more).await;
-                }
-                _ => {
-                    self.count(|counts| counts.resets += 1);
-                    admin.reset(incarnation).await;
-                }
-            }
-        }
-        world.busy_clients.set(world.busy_clients.get() - 1);
     }
 
     // The operator.

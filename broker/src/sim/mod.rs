@@ -14,6 +14,7 @@
 //! streams what `session::connection` and `runtime::listener` do with sockets), the loops of the control task and of
 //! registrations (their decisions are the real ones), and the name server's sockets and watches.
 
+mod administer;
 mod chaos;
 mod client;
 mod connection;

@@ -7,37 +7,14 @@ use super::plan::RemotingPlan;
 use super::world::World;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::native::schema::Acks;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Starts them. They try until the topic is there.
 pub fn settle(world: &Rc<World>, incarnation: Incarnation, draw: &mut Draw) {
     let topic = world.oracle.borrow_mut().topic(incarnation).clone();
     let plan = &world.plan;
-    for producer in 0..plan.producers as u64 {
-        let acks = match draw.one_in(6) {
-            true => Acks::Received,
-            false => Acks::Durable,
-        };
-        let queues = (0..topic.queues)
-            .filter(|_| draw.one_in(2))
-            .collect::<Vec<_>>();
-        for queue in &queues {
-            let id = incarnation * 100 + producer + 1;
-            let plan = producer::ProducerPlan {
-                id,
-                topic: topic.name.clone(),
-                incarnation,
-                queue: *queue,
-                messages: plan.messages / queues.len() as u64,
-                acks,
-            };
-            let seed = draw.next();
-            let draw = Draw::numbered(seed, "producer", u64::from(*queue));
-            world
-                .runtime
-                .spawn(producer::run(Rc::clone(world), plan, draw));
-        }
-    }
+    settle_producers(world, incarnation, 0..topic.queues, draw);
     for number in 0..plan.members {
         let plan = member::MemberPlan {
             topic: topic.name.clone(),
@@ -48,6 +25,38 @@ pub fn settle(world: &Rc<World>, incarnation: Incarnation, draw: &mut Draw) {
         world
             .runtime
             .spawn(member::run(Rc::clone(world), plan, draw));
+    }
+}
+
+/// Starts producers of some of these queues.
+pub fn settle_producers(
+    world: &Rc<World>,
+    incarnation: Incarnation,
+    queues: Range<u32>,
+    draw: &mut Draw,
+) {
+    let topic = world.oracle.borrow_mut().topic(incarnation).name.clone();
+    let plan = &world.plan;
+    for producer in 0..plan.producers as u64 {
+        let acks = match draw.one_in(6) {
+            true => Acks::Received,
+            false => Acks::Durable,
+        };
+        let queues: Vec<u32> = queues.clone().filter(|_| draw.one_in(2)).collect();
+        for queue in &queues {
+            let plan = producer::ProducerPlan {
+                id: incarnation * 100 + producer + 1,
+                topic: topic.clone(),
+                incarnation,
+                queue: *queue,
+                messages: plan.messages / queues.len() as u64,
+                acks,
+            };
+            let seed = draw.next();
+            let draw = Draw::numbered(seed, "producer", u64::from(*queue));
+            let running = producer::run(Rc::clone(world), plan, draw);
+            world.runtime.spawn(running);
+        }
     }
 }
 

@@ -6,11 +6,16 @@ use super::client::member::messages;
 use super::message::Message;
 use super::oracle::QueueId;
 use super::world::World;
+use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::store::LogMode;
 use ringmq_wire::codes::{ErrorCode, Kind};
 use ringmq_wire::native;
 use ringmq_wire::native::schema::*;
 use std::rc::Rc;
+use std::time::Duration;
+
+/// Clients are gone by then.
+const LEAVE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A queue as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +60,22 @@ pub async fn all(world: &Rc<World>, chaos: &Chaos) -> Vec<Scanned> {
     found
 }
 
+/// Clients of the run may still be leaving, and a shard's connections are limited.
+async fn connect(world: &Rc<World>, address: &str) -> Connection {
+    let deadline = world.runtime.now() + LEAVE_LIMIT;
+    loop {
+        match Connection::open(world, &world.runtime, address, "scan").await {
+            Ok(connection) => return connection,
+            Err(failure) => {
+                let full = failure.code() == Some(ErrorCode::Busy);
+                let waits = full && world.runtime.now() < deadline;
+                assert!(waits, "nothing breaks, but {address} says: {failure}");
+                world.runtime.sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
 async fn read(
     world: &Rc<World>,
     address: &str,
@@ -62,8 +83,7 @@ async fn read(
     queue: u32,
     read_only: bool,
 ) -> (u64, Vec<Option<Message>>) {
-    let connecting = Connection::open(world, &world.runtime, address, "scan");
-    let mut connection = connecting.await.expect("nothing breaks");
+    let mut connection = connect(world, address).await;
     let (mut first, mut found) = (0, Vec::new());
     loop {
         let next = first + found.len() as u64;
@@ -85,8 +105,7 @@ async fn read(
             connection.call(|id| native::encode(Kind::Fetch, 0, id, 0, |b| request.pack(b)));
         let Ok(frame) = asked.await else {
             // The sessions of a connection are limited.
-            let connecting = Connection::open(world, &world.runtime, address, "scan");
-            connection = connecting.await.expect("nothing breaks");
+            connection = connect(world, address).await;
             continue;
         };
         let response = native::header::<FetchResponse>(&frame.header);

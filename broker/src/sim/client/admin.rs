@@ -1,7 +1,8 @@
 //! A simulated administrator: topics are made, deleted and made again, offsets are reset.
 
-use super::connection::{Connection, Failure};
+use super::connection::{Connection, Failure, Frame};
 use super::member::group_of;
+use crate::node::shard_name;
 use crate::sim::draw::Draw;
 use crate::sim::oracle::{Incarnation, TopicFact};
 use crate::sim::plan::Plan;
@@ -28,7 +29,7 @@ impl Admin {
         let mut addresses = BTreeMap::new();
         for node in 0..plan.nodes {
             for shard in 0..plan.shards {
-                let name = crate::node::shard_name(shard, &Plan::node_name(node));
+                let name = shard_name(shard, &Plan::node_name(node));
                 addresses.insert(name, Plan::address(node, shard));
             }
         }
@@ -94,7 +95,7 @@ impl Admin {
             loop {
                 let encode = |id| native::encode(Kind::TopicCreate, 0, id, 0, |b| request.pack(b));
                 match self.ask(shard, encode).await {
-                    Ok(()) => break,
+                    Ok(_) => break,
                     Err(failure) if self.may_repeat(&failure).await => {}
                     Err(failure) => panic!("{} cannot be made at {shard}: {failure}", topic.name),
                 }
@@ -121,7 +122,7 @@ impl Admin {
             loop {
                 let encode = |id| native::encode(Kind::TopicDelete, 0, id, 0, |b| request.pack(b));
                 match self.ask(shard, encode).await {
-                    Ok(()) => break,
+                    Ok(_) => break,
                     Err(failure) if self.may_repeat(&failure).await => {}
                     Err(failure) => {
                         panic!("{} cannot be deleted at {shard}: {failure}", topic.name)
@@ -133,6 +134,87 @@ impl Admin {
             }
         }
         self.world.oracle.borrow_mut().topic(incarnation).deleted = true;
+    }
+
+    /// Gives a topic more queues, at each of its shards; false: the run was over before.
+    pub async fn grow(&mut self, incarnation: Incarnation, queues: u32) -> bool {
+        let topic = self.fact(incarnation);
+        self.world
+            .tell(|| format!("topic {} is to have {queues} queues", topic.name));
+        let request = TopicUpdateRequestT {
+            name: topic.name.clone(),
+            queues,
+            settings: None,
+        };
+        for shard in &topic.placement {
+            loop {
+                let encode = |id| native::encode(Kind::TopicUpdate, 0, id, 0, |b| request.pack(b));
+                match self.ask(shard, encode).await {
+                    Ok(_) => break,
+                    Err(failure) if self.may_repeat(&failure).await => {}
+                    Err(failure) => panic!("{} cannot grow at {shard}: {failure}", topic.name),
+                }
+                if self.world.is_over() {
+                    return false;
+                }
+            }
+        }
+        self.world.oracle.borrow_mut().topic(incarnation).queues = queues;
+        true
+    }
+
+    /// Has a node make a topic on all of its shards, with as many queues or, at 0, as many as it likes. `None`: the run was
+    /// over before.
+    pub async fn have_made(&mut self, name: &str, queues: u32) -> Option<Incarnation> {
+        let incarnation = self.next_incarnation;
+        self.next_incarnation += 1;
+        let node = Plan::node_name(self.draw.index(self.world.plan.nodes));
+        let wanted = TopicRecordT {
+            name: name.to_owned(),
+            incarnation_low: incarnation,
+            queues,
+            ..TopicRecordT::default()
+        };
+        let request = TopicCreateRequestT {
+            topic: Box::new(wanted),
+            automatic: true,
+        };
+        self.world.tell(|| {
+            format!("topic {name}: node {node} is to make {queues} queues as {incarnation}")
+        });
+        while !self.world.is_over() {
+            let shard = shard_name(self.draw.index(self.world.plan.shards), &node);
+            let encode = |id| native::encode(Kind::TopicCreate, 0, id, 0, |b| request.pack(b));
+            match self.ask(&shard, encode).await {
+                Ok(frame) => {
+                    self.learn(&frame, incarnation);
+                    return Some(incarnation);
+                }
+                Err(failure) if self.may_repeat(&failure).await => {}
+                Err(failure) => panic!("{name} cannot be made at {shard}: {failure}"),
+            }
+        }
+        None
+    }
+
+    /// What a node made.
+    fn learn(&self, answer: &Frame, incarnation: Incarnation) {
+        let response = native::header::<TopicCreateResponse>(&answer.header);
+        let made = response.expect("a table").unpack().topic;
+        let made = made.expect("the topic that was made");
+        assert_eq!(made.incarnation_low, incarnation, "{made:?}");
+        let topic = TopicFact {
+            name: made.name,
+            queues: made.queues,
+            placement: made.placement.unwrap_or_default(),
+            created: true,
+            remoting: false,
+            deleting: false,
+            deleted: false,
+        };
+        self.world.tell(|| format!("it made {topic:?}"));
+        let mut oracle = self.world.oracle.borrow_mut();
+        oracle.topic_asked(incarnation, topic);
     }
 
     /// Sets a group to an offset in one queue, whoever holds it.
@@ -157,6 +239,7 @@ impl Admin {
             .reset(&group, (incarnation, queue), offset);
         let encode = |id| native::encode(Kind::OffsetReset, 0, id, 0, |b| request.pack(b));
         let done = self.ask(shard, encode).await;
+        let done = done.map(|_| ());
         self.world.tell(|| format!("reset: {done:?}"));
         let mut oracle = self.world.oracle.borrow_mut();
         match done {
@@ -165,11 +248,15 @@ impl Admin {
         }
     }
 
-    async fn ask(&self, shard: &str, encode: impl FnOnce(u64) -> Vec<u8>) -> Result<(), Failure> {
+    async fn ask(
+        &self,
+        shard: &str,
+        encode: impl FnOnce(u64) -> Vec<u8>,
+    ) -> Result<Frame, Failure> {
         let address = &self.addresses[shard];
         let runtime = &self.world.runtime;
         let mut connection = Connection::open(&self.world, runtime, address, "admin").await?;
-        connection.call(encode).await.map(|_| ())
+        connection.call(encode).await
     }
 
     async fn may_repeat(&mut self, failure: &Failure) -> bool {
