@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The first seeds, always the same ones.
 const SEEDS: u64 = 20;
 
-/// Branches of the engine that the first seeds reach; `storage-engine/tests/lying_disk.rs` reaches others.
+/// Branches of the engine that the first seeds reach; `lying_disk.rs` and `failed_sync.rs` of the engine reach others.
 const MARKS: [&str; 3] = [
     "recovery: after a clean stop",
     "recovery: from a snapshot",
@@ -59,7 +59,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn every_mark_is_expected_somewhere() {
     let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../storage-engine");
-    let expected = std::fs::read_to_string(engine.join("tests/lying_disk.rs")).expect("the file");
+    let tests = ["tests/lying_disk.rs", "tests/failed_sync.rs"];
+    let expected = tests.map(|test| std::fs::read_to_string(engine.join(test)).expect("the file"));
     let mut files = Vec::new();
     sources(&engine.join("src"), &mut files);
     let mut found = 0;
@@ -67,7 +68,10 @@ fn every_mark_is_expected_somewhere() {
         let text = std::fs::read_to_string(file).expect("a source file");
         for rest in text.split("mark!(\"").skip(1) {
             let (mark, _) = rest.split_once('"').expect("a literal");
-            let here = MARKS.contains(&mark) || expected.contains(&format!("\"{mark}\""));
+            let here = MARKS.contains(&mark)
+                || expected
+                    .iter()
+                    .any(|test| test.contains(&format!("\"{mark}\"")));
             assert!(here, "no test expects {mark:?}");
             found += 1;
         }

@@ -3,6 +3,7 @@
 use super::behind::{Behind, Search};
 use super::rebuild::rebuild_index;
 use super::replay::{Replay, Replayed};
+use super::tail_copy::TailCopy;
 use super::{Damage, OpenError, StoreOptions};
 use crate::commitlog::frame::Link;
 use crate::commitlog::placement::Geometry;
@@ -68,6 +69,14 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
             cache_bytes: options.index_cache_bytes,
         },
     );
+    let tail_copy = TailCopy {
+        disk,
+        segments: &segments,
+        geometry,
+        log_id: meta.log_id,
+        epoch: meta.epoch,
+    };
+    tail_copy.put_back().await?;
     let loaded = load_snapshot(disk, &meta, &mut state).await?;
     let start = start_of_replay(&geometry, &segments, &meta, &loaded)?;
     for number in segments.numbers() {
@@ -79,7 +88,7 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     let mut scan = FrameScan::new(Rc::clone(&segments), geometry);
     let replay = Replay::new(geometry, &catalog, &mut state);
     let all = Position(u64::MAX);
-    let replayed = replay.run(runtime, &mut scan, &meta, start, all).await?;
+    let mut replayed = replay.run(runtime, &mut scan, &meta, start, all).await?;
     load_start(&segments, geometry, &catalog, &meta).await?;
     let link = link_of(&replayed, start);
 
@@ -111,6 +120,9 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
         }
         Verdict::TornTail => {
             mark!("recovery: the tail is cut");
+            replayed.prove(claims.durable);
+            let unproven = &replayed.unproven;
+            tail_copy.write_again(&mut scan, &meta, unproven).await?;
             sync_tail(&geometry, &segments, meta.durable, link.end).await?;
             // A lost slot may have held a later epoch in which nothing was written.
             let epoch = claims.epoch.max(link.epoch).max(meta.epoch) + 1 + u64::from(slot_lost);

@@ -29,6 +29,7 @@ mod replay;
 mod retire;
 mod snapshotting;
 mod stop;
+mod tail_copy;
 mod types;
 mod upkeep;
 mod waiters;

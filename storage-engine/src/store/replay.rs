@@ -1,6 +1,7 @@
 //! Rebuilding state and index from the log, frame by frame.
 
 use super::OpenError;
+use super::tail_copy::Unproven;
 use crate::commitlog::frame::{FRAME_HEADER_BYTES, Link};
 use crate::commitlog::placement::Geometry;
 use crate::commitlog::record::{EngineRecord, RawRecord, RawRecords, RecordKind};
@@ -30,6 +31,21 @@ pub(super) struct Replayed {
     pub(super) segment: Option<u64>,
     /// Highest log start that a record names.
     pub(super) log_start: Position,
+    /// The newest frames: no other frame of the log says that they are durable.
+    pub(super) unproven: Unproven,
+}
+
+impl Replayed {
+    /// Everything below `durable` is on disk.
+    pub(super) fn prove(&mut self, durable: Position) {
+        while self
+            .unproven
+            .front()
+            .is_some_and(|frame| frame.end <= durable)
+        {
+            self.unproven.pop_front();
+        }
+    }
 }
 
 /// Feeds frames to a state and a catalog.
@@ -48,6 +64,7 @@ impl<'a, D: Disk, S: StateMachine> Replay<'a, D, S> {
             ended: BTreeMap::new(),
             segment: None,
             log_start: Position(0),
+            unproven: Unproven::new(),
         };
         Self {
             geometry,
@@ -105,6 +122,9 @@ impl<'a, D: Disk, S: StateMachine> Replay<'a, D, S> {
             self.apply_record(position, &record)?;
         }
         self.replayed.link = Some(frame.link);
+        let range = frame.header.position..frame.link.end;
+        self.replayed.unproven.push_back(range);
+        self.replayed.prove(frame.header.durable);
         Ok(())
     }
 
