@@ -5,6 +5,7 @@ use ringmq_broker::sim::{Failure, Report, run};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tracing_subscriber::EnvFilter;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
@@ -24,6 +25,9 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    // What the shards log, if RUST_LOG asks for it.
+    let filter = EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).init();
     let started = Instant::now();
     let seed = args.seed.unwrap_or_else(seed_of_the_day);
     let outcome = match args.seconds {

@@ -187,6 +187,18 @@ impl Chaos {
         });
     }
 
+    /// Every node serves, and nobody is about to stop one.
+    pub fn all_serve(&self) -> bool {
+        let taken = self.taken.borrow();
+        let is_serving = |node: &Rc<Node>| {
+            node.standing() == Standing::Serving && node.shards().len() == node.disks().len()
+        };
+        self.nodes
+            .iter()
+            .zip(taken.iter())
+            .all(|(node, taken)| !taken && is_serving(node))
+    }
+
     /// Claims a node; true if somebody else has it.
     fn take(&self, index: usize) -> bool {
         std::mem::replace(&mut self.taken.borrow_mut()[index], true)
@@ -283,6 +295,9 @@ impl Chaos {
         while !world.is_over() {
             let wait = draw.millis(20, 300);
             world.runtime.sleep(wait).await;
+            if world.is_over() {
+                return;
+            }
             if self.taken.borrow()[index] && !node.is_dark() {
                 continue;
             }

@@ -23,8 +23,7 @@ pub async fn run(world: &Rc<World>, chaos: &Rc<Chaos>) {
     world.phase.set(Phase::Settling);
     world.tell(|| "nothing breaks any more".to_owned());
     chaos.calm();
-    let all_serve = || chaos.nodes.iter().all(|node| is_serving(node));
-    let served = world.eventually(LIMIT, all_serve).await;
+    let served = world.eventually(LIMIT, || chaos.all_serve()).await;
     assert!(served, "nodes do not come back: {:?}", standings(chaos));
     // Whoever still waits to mend something has done so by now.
     chaos.calm();
@@ -62,10 +61,6 @@ pub async fn run(world: &Rc<World>, chaos: &Rc<Chaos>) {
     if world.plan.damage {
         damage(world, chaos, &after).await;
     }
-}
-
-fn is_serving(node: &Node) -> bool {
-    node.standing() == Standing::Serving && node.shards().len() == node.disks().len()
 }
 
 fn standings(chaos: &Chaos) -> Vec<Standing> {

@@ -12,6 +12,7 @@ use crate::node::{
     NodeHandle, NodeIdentity, SHARD_MAILBOX_MAX, ShardCommand, ShardLink, reply, shard_name,
 };
 use crate::shard::ShardSettings;
+use futures_lite::future::or;
 use ringmq_storage_engine::disk::sim::{CrashPolicy, SimDisk};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::SimRuntime;
@@ -269,6 +270,13 @@ impl Node {
         drop(process);
     }
 
+    /// Waits until the process of that life is no more.
+    async fn ended(&self, life: u64) {
+        while self.epoch.get() == life && self.process.borrow().is_some() {
+            self.world.runtime.sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Stops every shard cleanly, as a process does that is told to; then it is gone.
     pub async fn stop(&self) -> Result<(), String> {
         self.world.tell(|| format!("node {} is stopped", self.name));
@@ -276,6 +284,7 @@ impl Node {
             let process = self.process.borrow();
             process.as_ref().map(|process| process.handle.clone())
         };
+        let life = self.epoch.get();
         let mut outcome = Ok(());
         for link in handle.iter().flat_map(NodeHandle::shards) {
             let (reply, answer) = reply();
@@ -284,11 +293,18 @@ impl Node {
                 outcome = Err(format!("{} is not there", link.name));
                 continue;
             }
-            let stopped = self.world.within(STOP_LIMIT, answer.recv_async()).await;
+            let answered = async { Some(answer.recv_async().await) };
+            let ended = async {
+                self.ended(life).await;
+                None
+            };
+            let stopped = self.world.within(STOP_LIMIT, or(answered, ended)).await;
             match stopped {
-                Some(Ok(Ok(()))) => {}
-                Some(Ok(Err(error))) => outcome = Err(format!("{}: {error}", link.name)),
-                Some(Err(_)) => outcome = Err(format!("{} is gone", link.name)),
+                Some(Some(Ok(Ok(())))) => {}
+                Some(Some(Ok(Err(error)))) => outcome = Err(format!("{}: {error}", link.name)),
+                Some(Some(Err(_))) => outcome = Err(format!("{} is gone", link.name)),
+                // Somebody has ended the process already.
+                Some(None) => return Err(format!("{} lost power", link.name)),
                 None if self.is_dark() => outcome = Err(format!("{} lost power", link.name)),
                 None => panic!("{} does not stop", link.name),
             }

@@ -119,6 +119,10 @@ async fn read(
             return (first, found);
         };
         let code = ErrorCode::from_number(answer.error);
+        if let Some(code) = code {
+            let said = answer.message.as_deref().unwrap_or_default();
+            world.tell(|| format!("scan of {topic}/{queue} at {next}: {code:?} {said}"));
+        }
         match code {
             None => {}
             Some(ErrorCode::OffsetOutOfRange) if found.is_empty() && answer.next_offset > 0 => {
