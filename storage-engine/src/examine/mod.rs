@@ -174,6 +174,10 @@ async fn lengths<D: Disk>(
             let what = format!("{} bytes long, not {}", entry.len, geometry.segment_bytes);
             report.lost(&entry.name, entry.len, 0, &what);
         }
+        if entry.name.ends_with(".copy") {
+            let what = "a start was cut short while it wrote the newest frames again; the next one goes on with it";
+            report.note(&entry.name, 0, entry.len, what);
+        }
     }
     Ok(())
 }
