@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
@@ -26,8 +27,9 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     // What the shards log, if RUST_LOG asks for it.
-    let filter = EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(filter).init();
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter.from_env_lossy());
+    log.init();
     let started = Instant::now();
     let seed = args.seed.unwrap_or_else(seed_of_the_day);
     let outcome = match args.seconds {

@@ -34,6 +34,8 @@ use crate::position::Position;
 pub const FRAME_HEADER_BYTES: usize = 128;
 const MAGIC: u32 = u32::from_le_bytes(*b"RQF1");
 const VERSION: u16 = 1;
+/// Most frames and openings of a log.
+const COUNT_MAX: u64 = u64::MAX / 2;
 
 /// The decoded header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +186,13 @@ impl FrameHeader {
         }
         if self.position.0.checked_add(1 << 33).is_none() {
             return field("position", self.position.0);
+        }
+        // No log comes near: there is always a next one.
+        if self.index > COUNT_MAX {
+            return field("index", self.index);
+        }
+        if self.epoch > COUNT_MAX {
+            return field("epoch", self.epoch);
         }
         Ok(())
     }
@@ -337,6 +346,23 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             let found = FrameHeader::parse(&bad).and_then(|(h, _)| h.body(&bad).map(|_| ()));
             assert!(found.is_err(), "bit {bit}");
+        }
+    }
+
+    /// Under right checksums, too, a chain can go on.
+    #[test]
+    fn counts_that_no_log_reaches_are_refused() {
+        for (index, epoch, field) in [(u64::MAX, 1, "index"), (1, u64::MAX, "epoch")] {
+            let header = FrameHeader {
+                index,
+                epoch,
+                ..sample()
+            };
+            let value = u64::MAX;
+            assert_eq!(
+                FrameHeader::parse(&encoded(&header)),
+                Err(FrameError::Field { field, value })
+            );
         }
     }
 

@@ -20,6 +20,7 @@
 //! | 256 | 3840 | zero |
 
 use crate::disk::BLOCK_BYTES;
+use std::ops::Range;
 
 pub(super) const MAGIC: [u8; 8] = *b"RINGMQSB";
 /// The format this build writes, and the newest it reads.
@@ -141,8 +142,8 @@ impl Superblock {
         }
         Ok(Self {
             directory_id: u128::from_le_bytes(field(block, 16)?),
-            node: name(block, NODE_AT, 52, NODE_BYTES_MAX)?,
-            cluster: name(block, CLUSTER_AT, 54, CLUSTER_BYTES_MAX)?,
+            node: name(block, NODE_AT..CLUSTER_AT, 52, NODE_BYTES_MAX)?,
+            cluster: name(block, CLUSTER_AT..END, 54, CLUSTER_BYTES_MAX)?,
             shards,
             format: FormatConstants {
                 segment_bytes: u64::from_le_bytes(field(block, 40)?),
@@ -162,7 +163,7 @@ fn field<const N: usize>(block: &[u8], at: usize) -> Result<[u8; N], SuperblockE
 
 fn name(
     block: &[u8],
-    at: usize,
+    room: Range<usize>,
     len_at: usize,
     bytes_max: usize,
 ) -> Result<String, SuperblockError> {
@@ -170,8 +171,11 @@ fn name(
     if len > bytes_max {
         return Err(SuperblockError::Damaged("a name is too long"));
     }
-    String::from_utf8(block[at..at + len].to_vec())
-        .map_err(|_| SuperblockError::Damaged("a name is not text"))
+    let (name, padding) = block[room].split_at(len);
+    if padding.iter().any(|byte| *byte != 0) {
+        return Err(SuperblockError::Damaged("bytes behind a name are not zero"));
+    }
+    String::from_utf8(name.to_vec()).map_err(|_| SuperblockError::Damaged("a name is not text"))
 }
 
 #[cfg(test)]
@@ -258,6 +262,24 @@ mod tests {
             block[bit / 8] ^= 1 << (bit % 8);
             assert!(Superblock::decode(&block).is_err(), "bit {bit}");
             block[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    /// Under a right checksum, too: what is accepted is what would be written.
+    #[test]
+    fn bytes_without_a_meaning_are_zero() {
+        let meant = [0..NODE_AT + "dev".len(), CLUSTER_AT..END - 1];
+        for at in 16..BLOCK_BYTES {
+            let mut block = superblock().encode();
+            block[at] ^= 0x40;
+            let sum = crc32fast::hash(&block[16..]);
+            block[12..16].copy_from_slice(&sum.to_le_bytes());
+            let decoded = Superblock::decode(&block);
+            let is_meant = meant.iter().any(|range| range.contains(&at));
+            assert!(is_meant || decoded.is_err(), "byte {at}");
+            if let Ok(read) = decoded {
+                assert_eq!(read.encode(), block, "byte {at}");
+            }
         }
     }
 

@@ -34,6 +34,8 @@ pub const CUTS_MAX: usize = 128;
 const MAGIC: u32 = u32::from_le_bytes(*b"RQSM");
 /// Format version.
 pub const VERSION: u16 = 1;
+/// Most writes of the file, and most openings of a log.
+const COUNT_MAX: u64 = u64::MAX / 2;
 const CUTS_AT: usize = 80;
 const CHECKSUM_AT: usize = SLOT_BYTES - 4;
 const _: () = assert!(CUTS_AT + 16 * CUTS_MAX <= CHECKSUM_AT);
@@ -166,6 +168,10 @@ impl ShardMeta {
         if !zero(6..8) || bytes[72] > 1 || !zero(73..76) || !zero(cuts_end..CHECKSUM_AT) {
             return Err("reserved bytes are set");
         }
+        // Both are raised by the next opening.
+        if u64_at(bytes, 8).max(u64_at(bytes, 32)) > COUNT_MAX {
+            return Err("it counts more openings than there can be");
+        }
         let cuts: Vec<Cut> = bytes[CUTS_AT..cuts_end]
             .chunks_exact(16)
             .map(|cut| Cut {
@@ -287,6 +293,15 @@ mod tests {
         assert!(matches!(with_version(0), Slot::Unreadable(_)));
         assert_eq!(with_version(VERSION), Slot::Present(sample(7)));
         assert_eq!(with_version(2), Slot::Newer(2));
+    }
+
+    #[test]
+    fn counts_that_cannot_be_raised_are_refused() {
+        let mut meta = sample(u64::MAX);
+        assert!(matches!(Slot::parse(&encoded(&meta)), Slot::Unreadable(_)));
+        meta.generation = 7;
+        meta.epoch = u64::MAX;
+        assert!(matches!(Slot::parse(&encoded(&meta)), Slot::Unreadable(_)));
     }
 
     #[test]
