@@ -31,6 +31,8 @@ const READ: ReadLimits = ReadLimits {
 const FRAME_MESSAGES_MAX: usize = 256;
 /// Longest sleep while something waits: the wall clock may jump ahead.
 const SLEEP_MS_MAX: i64 = 10_000;
+/// What looks damaged for as long counts as damaged: a read may fail for a moment, and what is passed over is lost.
+const DAMAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// Wait after an error that may pass: no space, a read that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,8 @@ struct Level {
     latest: Latest,
     /// The head that waits: offset, due, and where its batch is.
     head: Option<(QueueOffset, i64, Position)>,
+    /// Since when its messages look damaged.
+    damaged_since: Option<Duration>,
 }
 
 /// What a look at a level came to.
@@ -169,6 +173,7 @@ async fn look<D: Disk, R: Runtime>(
     level.head = None;
     match shard.store().read(handle, from, READ).await {
         Ok(read) => {
+            level.damaged_since = None;
             let scan = Scan {
                 level: &mut *level,
                 from,
@@ -187,7 +192,7 @@ async fn look<D: Disk, R: Runtime>(
             }
             Ok(looked)
         }
-        Err(error) => unreadable(shard, handle, from, error),
+        Err(error) => unreadable(shard, handle, level, from, error),
     }
 }
 
@@ -195,17 +200,24 @@ async fn look<D: Disk, R: Runtime>(
 fn unreadable<D: Disk, R: Runtime>(
     shard: &Shard<D, R>,
     handle: QueueHandle,
+    level: &mut Level,
     from: QueueOffset,
     error: ReadError,
 ) -> Result<Look, Ended> {
+    let now = shard.runtime().now();
     let next = match &error {
-        ReadError::OffsetOutOfRange { min, .. } if *min > from => *min,
-        ReadError::Corrupt { next_readable, .. } if *next_readable > from => *next_readable,
-        _ => {
-            tracing::warn!(shard = shard.name(), %error, "delayed messages cannot be read now");
-            return Ok(Look::Blocked);
+        ReadError::OffsetOutOfRange { min, .. } if *min > from => Some(*min),
+        ReadError::Corrupt { next_readable, .. } if *next_readable > from => {
+            let since = *level.damaged_since.get_or_insert(now);
+            (now - since >= DAMAGE_PATIENCE).then_some(*next_readable)
         }
+        _ => None,
     };
+    let Some(next) = next else {
+        tracing::warn!(shard = shard.name(), %error, "delayed messages cannot be read now");
+        return Ok(Look::Blocked);
+    };
+    level.damaged_since = None;
     let lost = next.0 - from.0;
     tracing::error!(shard = shard.name(), %error, lost, "delayed messages are lost");
     match shard
