@@ -30,8 +30,8 @@ use std::time::Duration;
 
 /// Pieces of one send.
 const SLICES_MAX: usize = 64;
-/// Bytes that one connection receives before the rings get a turn. They are looked at when no task is ready, or after
-/// the preemption timer; until then the frames of the log that these bytes filled are not with the disk.
+/// Bytes that one connection receives without waiting before the rings get a turn. They are looked at when no task is
+/// ready, or after the preemption timer; until then the frames of the log that these bytes filled are not with the disk.
 const BYTES_OF_TURN: usize = 256 << 10;
 /// Shorter than a turn takes.
 const NEXT_TURN: Duration = Duration::from_micros(1);
@@ -44,7 +44,7 @@ pub struct Wire<D: Disk> {
     receiving: RefCell<Receiving>,
     link: Rc<Link<D>>,
     send_watch: RefCell<SendWatch>,
-    /// Bytes received since the rings had a turn for this connection.
+    /// Bytes received since this connection last waited.
     received: Cell<usize>,
     origin: Origin,
 }
@@ -178,7 +178,11 @@ impl<D: Disk> Source for Rc<Wire<D>> {
         let count = poll_fn(|cx| {
             let mut session = session.borrow_mut();
             let mut stream = self.stream.borrow_mut();
-            Pin::new(&mut *stream).poll_read(cx, session.unfilled())
+            let read = Pin::new(&mut *stream).poll_read(cx, session.unfilled());
+            if read.is_pending() {
+                self.received.set(0);
+            }
+            read
         })
         .await?;
         self.received.set(self.received.get() + count);
