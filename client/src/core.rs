@@ -75,7 +75,7 @@ impl Core {
             };
             match self
                 .links
-                .connection(self.name_servers.current(), patience)
+                .name_server(self.name_servers.current(), patience)
                 .await
             {
                 Ok(connection) => return Ok(connection),
@@ -263,7 +263,7 @@ impl Core {
                 found.ok_or_else(|| Error::new("find shard", shard, ErrorKind::NoRoute))?
             }
         };
-        self.links.connection(&address, deadline).await
+        self.links.shard(shard, &address, deadline).await
     }
 
     /// One attempt at one request to a shard.

@@ -2,9 +2,15 @@
 
 mod common;
 
-use common::{Cluster, TOPIC, eventually, model::Fault, within};
+use common::{Cluster, TOPIC, eventually, model::Fault, server::Server, within};
 use ringmq::{Acks, Compression, ErrorCode, Message, Producer};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 async fn enqueue_all(producer: &Producer, count: usize) -> Vec<ringmq::Delivery> {
     let mut deliveries = Vec::new();
@@ -187,6 +193,42 @@ async fn a_restart_at_another_address_heals_without_loss_or_doubles() {
             (0..500).filter(|n| n % 4 == queue).collect::<Vec<_>>()
         );
     }
+}
+
+/// What listens where a shard was: a name server, or another shard of the same topic.
+#[tokio::test]
+async fn who_took_the_address_of_a_shard_gets_none_of_its_messages() {
+    let mut cluster = Cluster::start(2, 2).await;
+    let client = cluster.client().await;
+    let producer = client.producer().build();
+    let port = cluster.servers[0].port();
+    for (round, another) in [cluster.route_handler(), cluster.shard_handler(1)]
+        .into_iter()
+        .enumerate()
+    {
+        cluster.stop(0).await;
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let newcomer = Server::start(
+            port,
+            Arc::new(move |request| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                another(request)
+            }),
+        );
+        let mut newcomer = newcomer.await;
+        let message = Message::new(TOPIC, round.to_string()).queue(0);
+        let delivery = producer.enqueue(message).await.expect("there is room");
+        eventually("it was tried at the address twice", || {
+            asked.load(Ordering::Relaxed) >= 2
+        })
+        .await;
+        newcomer.stop().await;
+        cluster.start_again(0).await;
+        within(20, delivery).await.expect("stored");
+    }
+    assert_eq!(cluster.shard(0).bodies(0), ["0", "1"]);
+    assert_eq!(cluster.shard(1).produce_requests, 0);
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use crate::route_table::{Refusal, ShardIdentity, directory as id};
 use crate::watch::{ConnectionId, WatchError};
 use ringmq_wire::codes::{ErrorCode, Kind};
 use ringmq_wire::limits::{CLIENT_ID_BYTES_MAX, FRAME_BYTES_MAX};
-use ringmq_wire::native::{FrameError, FramePrefix, VERSION, encode, flags, header, schema};
+use ringmq_wire::native::{
+    FrameError, FramePrefix, NAME_SERVER, VERSION, encode, flags, header, schema,
+};
 use std::sync::Arc;
 
 /// Topics in one route query.
@@ -118,7 +120,7 @@ fn hello(config: &Config, session: &mut Session, id: u64, bytes: &[u8]) -> Answe
     session.client_id = Some(client_id.to_string());
     let response = schema::HelloResponseT {
         version: VERSION,
-        server: Some("namesrv".to_string()),
+        server: Some(NAME_SERVER.to_string()),
         max_frame_bytes: FRAME_BYTES_MAX as u32,
         connection_idle_ms: u32::try_from(config.idle_timeout_ms).unwrap_or(u32::MAX),
         ..Default::default()

@@ -81,6 +81,7 @@ fn answer(table: &mut RouteTable, frame: &Frame, now_ms: u64) -> Result<Vec<u8>,
         Kind::Hello => {
             let response = HelloResponseT {
                 version: native::VERSION,
+                server: Some(native::NAME_SERVER.to_owned()),
                 ..HelloResponseT::default()
             };
             Ok(native::encode(kind, flags::RESPONSE, id, 0, |b| {

@@ -86,7 +86,8 @@ impl Admin {
         deadline: std::time::Instant,
     ) -> ShardStatus {
         let asked = async {
-            let connection = self.core.links.connection(&place.address, deadline).await?;
+            let links = &self.core.links;
+            let connection = links.shard(&place.shard, &place.address, deadline).await?;
             let left = deadline.saturating_duration_since(std::time::Instant::now());
             connection
                 .call(&schema::ShardStatusRequestT::default(), left)

@@ -46,7 +46,7 @@ async fn watch_once(
     name_servers: &NameServers,
 ) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(5);
-    let connection = links.connection(name_servers.current(), deadline).await?;
+    let connection = links.name_server(name_servers.current(), deadline).await?;
     loop {
         let (topics, patterns) = routes.interest();
         let request = schema::RouteWatchRequestT {

@@ -109,8 +109,12 @@ struct Registration {
 }
 
 impl Connection {
-    /// Connects and says hello.
-    pub(crate) async fn open(address: &str, identity: &Identity) -> Result<Self, Error> {
+    /// Connects, says hello, and makes sure that it is `server` who answers.
+    pub(crate) async fn open(
+        server: &str,
+        address: &str,
+        identity: &Identity,
+    ) -> Result<Self, Error> {
         let within = identity.connect_timeout;
         let opening = async {
             let stream = TcpStream::connect(address)
@@ -131,7 +135,12 @@ impl Connection {
                 .await?
                 .answer()
                 .await?;
-            tracing::debug!(address, server = hello.server, "connected");
+            let answered = hello.server.as_deref().unwrap_or_default();
+            if answered != server {
+                let cause = format!("`{answered}` listens there and not `{server}`");
+                return Err(disconnected(address, cause));
+            }
+            tracing::debug!(address, server, "connected");
             connection
                 .shared
                 .hello

@@ -1,10 +1,12 @@
 //! Addresses and the connection that each has at the moment.
 //!
 //! A link connects when it is first needed and again after its connection died; while an address refuses, attempts are
-//! spaced by a bounded, jittered backoff, and all callers share one attempt.
+//! spaced by a bounded, jittered backoff, and all callers share one attempt. A link is to one server at one address:
+//! where a route is older than the server that listens there now, the newcomer gets none of its requests.
 
 use super::{Backoff, Connection, Identity};
 use crate::error::{Error, ErrorKind};
+use ringmq_wire::native;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -18,12 +20,19 @@ const RECONNECT_MAX_MS: u64 = 1000;
 #[derive(Debug)]
 pub(crate) struct Links {
     identity: Identity,
-    by_address: Mutex<HashMap<String, Arc<Link>>>,
+    by_peer: Mutex<HashMap<Peer, Arc<Link>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Peer {
+    /// As it names itself in its answer to Hello.
+    server: String,
+    address: String,
 }
 
 #[derive(Debug)]
 struct Link {
-    address: String,
+    peer: Peer,
     state: tokio::sync::Mutex<State>,
 }
 
@@ -39,17 +48,37 @@ impl Links {
     pub(crate) fn new(identity: Identity) -> Self {
         Self {
             identity,
-            by_address: Mutex::default(),
+            by_peer: Mutex::default(),
         }
     }
 
-    /// The live connection to `address`, made if need be.
-    pub(crate) async fn connection(
+    /// The live connection to a name server, made if need be.
+    pub(crate) async fn name_server(
         &self,
         address: &str,
         deadline: Instant,
     ) -> Result<Connection, Error> {
-        let link = self.link(address);
+        self.connection(native::NAME_SERVER, address, deadline)
+            .await
+    }
+
+    /// The live connection to a shard, made if need be.
+    pub(crate) async fn shard(
+        &self,
+        shard: &str,
+        address: &str,
+        deadline: Instant,
+    ) -> Result<Connection, Error> {
+        self.connection(shard, address, deadline).await
+    }
+
+    async fn connection(
+        &self,
+        server: &str,
+        address: &str,
+        deadline: Instant,
+    ) -> Result<Connection, Error> {
+        let link = self.link(server, address);
         let started = Instant::now();
         match tokio::time::timeout_at(deadline.into(), link.connection(&self.identity)).await {
             Ok(result) => result,
@@ -72,19 +101,23 @@ impl Links {
 
     /// Forgets addresses for which `keep` says no; live handles to their connections stay usable.
     pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
-        self.by_address
+        self.by_peer
             .lock()
             .expect("no holder panics")
-            .retain(|address, _| keep(address));
+            .retain(|peer, _| keep(&peer.address));
     }
 
-    fn link(&self, address: &str) -> Arc<Link> {
-        let mut links = self.by_address.lock().expect("no holder panics");
-        if let Some(link) = links.get(address) {
+    fn link(&self, server: &str, address: &str) -> Arc<Link> {
+        let peer = Peer {
+            server: server.to_owned(),
+            address: address.to_owned(),
+        };
+        let mut links = self.by_peer.lock().expect("no holder panics");
+        if let Some(link) = links.get(&peer) {
             return Arc::clone(link);
         }
         let link = Arc::new(Link {
-            address: address.to_owned(),
+            peer: peer.clone(),
             state: tokio::sync::Mutex::new(State {
                 connection: None,
                 backoff: Backoff::new(RECONNECT_BASE_MS, RECONNECT_MAX_MS),
@@ -92,7 +125,7 @@ impl Links {
                 last_error: None,
             }),
         });
-        links.insert(address.to_owned(), Arc::clone(&link));
+        links.insert(peer, Arc::clone(&link));
         link
     }
 }
@@ -110,7 +143,7 @@ impl Link {
         if let Some(at) = state.not_before {
             tokio::time::sleep_until(at.into()).await;
         }
-        match Connection::open(&self.address, identity).await {
+        match Connection::open(&self.peer.server, &self.peer.address, identity).await {
             Ok(connection) => {
                 state.backoff.reset();
                 state.not_before = None;

@@ -9,7 +9,7 @@ pub mod server;
 use model::{Fault, Shard};
 use ringmq::Client;
 use ringmq_wire::native::schema;
-use server::Server;
+use server::{Handler, Server};
 use std::{
     future::Future,
     sync::{Arc, Mutex},
@@ -90,9 +90,17 @@ impl Cluster {
             .expect("the name server runs")
     }
 
+    pub fn route_handler(&self) -> Handler {
+        model::serve_routes(Arc::clone(&self.routes))
+    }
+
+    pub fn shard_handler(&self, shard: usize) -> Handler {
+        model::serve(Arc::clone(&self.shards[shard]))
+    }
+
     /// Another name server that knows the same.
     pub async fn second_name_server(&self) -> Server {
-        Server::start(0, model::serve_routes(Arc::clone(&self.routes))).await
+        Server::start(0, self.route_handler()).await
     }
 
     pub fn shard(&self, index: usize) -> std::sync::MutexGuard<'_, Shard> {
@@ -111,8 +119,7 @@ impl Cluster {
 
     /// Starts a stopped shard at a new port and tells the name server's watchers.
     pub async fn start_elsewhere(&mut self, shard: usize) {
-        let state = Arc::clone(&self.shards[shard]);
-        self.servers[shard] = Server::start(0, model::serve(state)).await;
+        self.servers[shard] = Server::start(0, self.shard_handler(shard)).await;
         let mut routes = self.routes.lock().expect("no holder panics");
         routes.addresses[shard].address = self.servers[shard].address();
         routes.push();
@@ -120,9 +127,8 @@ impl Cluster {
 
     /// Starts a stopped shard where it was.
     pub async fn start_again(&mut self, shard: usize) {
-        let state = Arc::clone(&self.shards[shard]);
         let port = self.servers[shard].port();
-        self.servers[shard] = Server::start(port, model::serve(state)).await;
+        self.servers[shard] = Server::start(port, self.shard_handler(shard)).await;
     }
 
     /// Changes what the name server knows, and tells its watchers.

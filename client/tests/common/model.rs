@@ -93,6 +93,7 @@ pub struct Lease {
 /// A shard.
 #[derive(Debug)]
 pub struct Shard {
+    name: String,
     pub record: schema::TopicRecordT,
     pub queues: BTreeMap<u32, QueueLog>,
     pub faults: VecDeque<Fault>,
@@ -116,6 +117,7 @@ impl Shard {
             .map(|q| (q, QueueLog::default()))
             .collect();
         Self {
+            name: name.to_owned(),
             record: record.clone(),
             queues,
             faults: VecDeque::new(),
@@ -430,9 +432,10 @@ fn refuse(request: &Request, code: ErrorCode) {
     reply!(request, flags::ERROR, error, &[]);
 }
 
-fn hello(request: &Request) {
+fn hello(request: &Request, server: &str) {
     let hello = schema::HelloResponseT {
         version: 1,
+        server: Some(server.to_owned()),
         ..Default::default()
     };
     reply!(request, 0, hello, &[]);
@@ -444,7 +447,7 @@ pub fn serve(shard: Arc<Mutex<Shard>>) -> Handler {
         let mut state = shard.lock().expect("no holder panics");
         let kind = Kind::from_number(request.prefix.kind).expect("the client's own kinds");
         match kind {
-            Kind::Hello => hello(&request),
+            Kind::Hello => hello(&request, &state.name),
             Kind::Ping => reply!(request, 0, schema::PingResponseT::default(), &[]),
             Kind::Produce => return produce(&mut state, &request),
             Kind::Fetch => {
@@ -611,7 +614,7 @@ pub fn serve_routes(routes: Arc<Mutex<Routes>>) -> Handler {
     Arc::new(move |request| {
         let mut routes = routes.lock().expect("no holder panics");
         match Kind::from_number(request.prefix.kind).expect("the client's own kinds") {
-            Kind::Hello => hello(&request),
+            Kind::Hello => hello(&request, native::NAME_SERVER),
             Kind::Ping => reply!(request, 0, schema::PingResponseT::default(), &[]),
             Kind::RouteQuery => {
                 let read = read!(request, RouteQueryRequest);

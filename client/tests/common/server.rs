@@ -4,7 +4,7 @@ use ringmq_wire::native::{self, Decoded, FramePrefix, PREFACE};
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpSocket, TcpStream},
     sync::mpsc,
     task::JoinSet,
 };
@@ -30,22 +30,16 @@ pub type Handler = Arc<dyn Fn(Request) -> After + Send + Sync>;
 /// Listens until it is stopped.
 pub struct Server {
     address: SocketAddr,
+    /// Bound, not listening: while this server is stopped its port refuses, and nobody else gets it.
+    _reservation: TcpSocket,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
     pub async fn start(port: u16, handler: Handler) -> Self {
-        let listener = loop {
-            match TcpListener::bind(("127.0.0.1", port)).await {
-                Ok(listener) => break listener,
-                // A port that is used again may have connections that are still closing.
-                Err(_) if port != 0 => {
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await
-                }
-                Err(error) => panic!("no free port: {error}"),
-            }
-        };
-        let address = listener.local_addr().expect("it is bound");
+        let reservation = bound(port);
+        let address = reservation.local_addr().expect("it is bound");
+        let listener = bound(address.port()).listen(1024).expect("a listener");
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             let mut number = 0;
@@ -54,7 +48,11 @@ impl Server {
                 connections.spawn(serve(stream, number, Arc::clone(&handler)));
             }
         });
-        Self { address, task }
+        Self {
+            address,
+            _reservation: reservation,
+            task,
+        }
     }
 
     pub fn address(&self) -> String {
@@ -70,6 +68,14 @@ impl Server {
         self.task.abort();
         let _ = (&mut self.task).await;
     }
+}
+
+fn bound(port: u16) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("it can be shared");
+    let address = (std::net::Ipv4Addr::LOCALHOST, port).into();
+    socket.bind(address).expect("the port is free or reserved");
+    socket
 }
 
 async fn serve(stream: TcpStream, connection: u64, handler: Handler) {

@@ -25,6 +25,8 @@ pub use generated::ringmq::native as schema;
 pub const PREFACE: [u8; 8] = *b"RNGQ\x01\0\0\0";
 /// The only protocol version so far.
 pub const VERSION: u16 = 1;
+/// What a name server calls itself in its answer to Hello, where a shard gives its name.
+pub const NAME_SERVER: &str = "namesrv";
 
 /// Reads a header table, checking every offset in it.
 pub fn header<'a, T: flatbuffers::Follow<'a> + flatbuffers::Verifiable + 'a>(
