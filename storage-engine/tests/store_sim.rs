@@ -306,6 +306,54 @@ fn reads_that_fail_for_a_moment_at_a_start_cost_nothing() {
     }
 }
 
+/// As it is without descriptors: for a moment it costs nothing, for longer it refuses the start, and what was
+/// acknowledged is there when it has gone.
+#[test]
+fn a_segment_that_is_not_opened_at_a_start_is_not_taken_for_damage() {
+    for (skip, times) in (0..6).flat_map(|skip| [3, 5, 10, 50].map(|times| (skip, times))) {
+        simulate(9, SimDiskOptions::default(), async move |disk, runtime| {
+            let options = StoreOptions::test_min();
+            let store = open(&disk, &runtime, options.clone()).await;
+            control(&store, &create_queue(1)).await;
+            let bodies: Vec<String> = (0..60)
+                .map(|n| format!("{n} {}", "y".repeat(3000)))
+                .collect();
+            for body in &bodies {
+                let end = append(&store, QUEUE, &batch(&[body])).await;
+                store.durable(end).await.unwrap();
+            }
+            let image = disk.crash(CrashPolicy::LoseAll, 1);
+            image.inject(Fault {
+                operation: DiskOperation::Open,
+                file_prefix: "0".repeat(18),
+                skip,
+                times,
+                effect: FaultEffect::Fail(DiskErrorKind::Failed),
+            });
+            match try_open(&image, &runtime, options.clone()).await {
+                Ok(store) => {
+                    let health = store.health();
+                    assert_eq!(health.mode, LogMode::Serving, "{skip}: {:?}", health.reason);
+                }
+                Err(error) => {
+                    assert!(
+                        times >= 5 && error.to_string().contains("Open of"),
+                        "{skip}: {error}"
+                    );
+                }
+            }
+            image.clear_faults();
+            let image = image.crash(CrashPolicy::LoseAll, 1);
+            let store = open(&image, &runtime, options).await;
+            assert_eq!(
+                read_all(&store, QUEUE).await,
+                bodies,
+                "{skip}, {times} times"
+            );
+        });
+    }
+}
+
 /// The last frame is damaged, no later one tells, but a snapshot was published behind it.
 #[test]
 fn a_snapshot_proves_what_was_durable() {

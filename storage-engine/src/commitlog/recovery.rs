@@ -12,8 +12,8 @@
 //! A claim of epoch e counts only up to the lowest cut of a later epoch: what it says beyond was dropped for good.
 
 use super::placement::Geometry;
-use super::scan::FrameScan;
-use crate::disk::{BLOCK_BYTES, Disk};
+use super::scan::{FrameScan, Miss};
+use crate::disk::{BLOCK_BYTES, Disk, DiskError};
 use crate::position::Position;
 use crate::shard_meta::ShardMeta;
 
@@ -78,14 +78,15 @@ pub fn reach_bytes(in_flight_bytes_max: usize, frame_bytes_max: usize) -> u64 {
     2 * in_flight_bytes_max as u64 + frame_bytes_max as u64
 }
 
-/// Collects the claims of all headers of this log within `reach_bytes` behind `valid_end`.
+/// Collects the claims of all headers of this log within `reach_bytes` behind `valid_end`. Fails if a segment there
+/// cannot be opened: its claims may be what tells damage from a torn tail.
 pub async fn collect_claims<D: Disk>(
     scan: &mut FrameScan<D>,
     geometry: &Geometry,
     valid_end: Position,
     reach_bytes: u64,
     meta: &ShardMeta,
-) -> Claims {
+) -> Result<Claims, DiskError> {
     let mut claims = Claims::of_meta(meta);
     let mut at = valid_end;
     // A frame rolled into the next segment lies behind a gap that is not in flight.
@@ -106,11 +107,12 @@ pub async fn collect_claims<D: Disk>(
                 claims.frames_behind += u64::from(stands && at > valid_end);
                 at.0 += BLOCK_BYTES as u64;
             }
-            Err(super::scan::Miss::NoSegment(_)) => at = geometry.next_base(at),
+            Err(Miss::NoSegment(_)) => at = geometry.next_base(at),
+            Err(Miss::NotOpened(error)) => return Err(error),
             _ => at.0 += BLOCK_BYTES as u64,
         }
     }
-    claims
+    Ok(claims)
 }
 
 #[cfg(test)]

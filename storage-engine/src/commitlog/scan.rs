@@ -12,9 +12,9 @@ use std::rc::Rc;
 /// Bytes read at once while frames are small.
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// Times that bytes are asked for before they count as unreadable. What a scan cannot read it takes for torn or
-/// damaged, so a failure that passes must not end it.
-const READ_ATTEMPTS: usize = 5;
+/// Times that a file or its bytes are asked for before they count as unreadable. What a start cannot read it takes for
+/// torn or damaged, so a failure that passes must not end it.
+const ATTEMPTS: usize = 5;
 
 /// A frame as it was read.
 pub struct ScannedFrame<D: Disk> {
@@ -43,6 +43,9 @@ pub enum Miss {
     DoesNotFit { frame_bytes: usize, offset: u64 },
     #[error("segment {0} is not there")]
     NoSegment(u64),
+    /// Says nothing about the log: descriptors or memory may be short.
+    #[error(transparent)]
+    NotOpened(DiskError),
     #[error(transparent)]
     Unreadable(#[from] DiskError),
 }
@@ -82,7 +85,8 @@ impl<D: Disk> FrameScan<D> {
         if !self.segments.contains(number) {
             return Err(Miss::NoSegment(number));
         }
-        let segment = self.segments.file(number).await?;
+        let segment = insist(async || self.segments.file(number).await).await;
+        let segment = segment.map_err(Miss::NotOpened)?;
         let offset = self.geometry.offset_of(at);
         let left = segment.file.len().saturating_sub(offset);
         if left < len as u64 {
@@ -93,7 +97,7 @@ impl<D: Disk> FrameScan<D> {
         let bytes = match segment.file.read_at(offset, wanted).await {
             Ok(bytes) => bytes,
             // One bad block must not hide the good ones around it.
-            Err(_) => read_again(&segment.file, offset, len).await?,
+            Err(_) => insist(async || segment.file.read_at(offset, len).await).await?,
         };
         let slice = SharedSlice::of_read(bytes.clone(), 0..len);
         self.window = Some(Window { start: at, bytes });
@@ -151,24 +155,29 @@ impl<D: Disk> FrameScan<D> {
         meta: &ShardMeta,
     ) -> Result<ScannedFrame<D>, Miss> {
         let here = self.frame_at(link.end, Some(link), meta).await;
-        if here.is_ok() || self.geometry.is_base(link.end) {
+        if matches!(here, Ok(_) | Err(Miss::NotOpened(_))) || self.geometry.is_base(link.end) {
             return here;
         }
         let next_base = self.geometry.next_base(link.end);
         if !self.segments.contains(self.geometry.segment_of(next_base)) {
             return here;
         }
-        let rolled = self.frame_at(next_base, Some(link), meta).await;
-        rolled.or(here)
+        match self.frame_at(next_base, Some(link), meta).await {
+            Err(miss) if !matches!(miss, Miss::NotOpened(_)) => here,
+            rolled => rolled,
+        }
     }
 }
 
-async fn read_again<F: DiskFile>(file: &F, offset: u64, len: usize) -> Result<F::Read, DiskError> {
-    for attempt in 2..READ_ATTEMPTS {
-        match file.read_at(offset, len).await {
+/// Asks again for what is not had at once, a few times.
+pub(crate) async fn insist<T>(
+    mut ask: impl AsyncFnMut() -> Result<T, DiskError>,
+) -> Result<T, DiskError> {
+    for attempt in 1..ATTEMPTS {
+        match ask().await {
             Err(error) => tracing::warn!(%error, attempt, "the log was not read; once more"),
-            read => return read,
+            got => return got,
         }
     }
-    file.read_at(offset, len).await
+    ask().await
 }

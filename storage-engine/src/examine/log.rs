@@ -7,7 +7,7 @@ use crate::commitlog::placement::Geometry;
 use crate::commitlog::recovery::{collect_claims, reach_bytes};
 use crate::commitlog::scan::{FrameScan, Miss, ScannedFrame};
 use crate::commitlog::segments::{Segments, segment_name};
-use crate::disk::{BLOCK_BYTES, Disk};
+use crate::disk::{BLOCK_BYTES, Disk, DiskError};
 use crate::position::{Position, QueueHandle};
 use crate::shard_meta::ShardMeta;
 use std::collections::BTreeMap;
@@ -22,13 +22,13 @@ pub(super) async fn walk<D: Disk>(
     sizes: Sizes,
     report: &mut ShardReport,
     records: &mut impl StateRecords,
-) {
+) -> Result<(), DiskError> {
     let newest = report.snapshots.iter().find_map(|known| known.info);
     let last_byte = newest.map_or(0, |info| info.replay_from.0.saturating_sub(1));
     report.replay_from = geometry.base_of(geometry.segment_of(Position(last_byte)));
     report.end = meta.log_start;
     if segments.numbers().is_empty() {
-        return;
+        return Ok(());
     }
     let mut walk = Walk {
         disk,
@@ -43,7 +43,7 @@ pub(super) async fn walk<D: Disk>(
         segment: None,
         report,
     };
-    walk.run(records).await;
+    walk.run(records).await
 }
 
 struct Walk<'a, D: Disk> {
@@ -63,7 +63,7 @@ struct Walk<'a, D: Disk> {
 }
 
 impl<D: Disk> Walk<'_, D> {
-    async fn run(&mut self, records: &mut impl StateRecords) {
+    async fn run(&mut self, records: &mut impl StateRecords) -> Result<(), DiskError> {
         let base = self.geometry.segment_of(self.meta.log_start);
         let start = self.geometry.base_of(base);
         let genesis = Link::GENESIS;
@@ -73,7 +73,8 @@ impl<D: Disk> Walk<'_, D> {
         loop {
             let frame = match found {
                 Ok(frame) => frame,
-                Err(miss) => match self.behind(from, &miss).await {
+                Err(Miss::NotOpened(error)) => return Err(error),
+                Err(miss) => match self.behind(from, &miss).await? {
                     Some(frame) => frame,
                     None => break,
                 },
@@ -85,6 +86,7 @@ impl<D: Disk> Walk<'_, D> {
             found = self.scan.next_frame(&frame.link, self.meta).await;
         }
         self.finish_segment(true).await;
+        Ok(())
     }
 
     async fn take(&mut self, frame: &ScannedFrame<D>, records: &mut impl StateRecords) {
@@ -110,19 +112,23 @@ impl<D: Disk> Walk<'_, D> {
     }
 
     /// What stands behind a miss at `from`: the next frame behind damage, or nothing, if this is where the log ends.
-    async fn behind(&mut self, from: Position, miss: &Miss) -> Option<ScannedFrame<D>> {
+    async fn behind(
+        &mut self,
+        from: Position,
+        miss: &Miss,
+    ) -> Result<Option<ScannedFrame<D>>, DiskError> {
         let claims = collect_claims(&mut self.scan, &self.geometry, from, self.reach, self.meta);
-        let durable = claims.await.durable.max(self.proven);
+        let durable = claims.await?.durable.max(self.proven);
         let next = self.seek(from).await;
         if durable <= from {
             if let Some(next) = next {
                 self.torn(from, next.header.position);
             }
-            return None;
+            return Ok(None);
         }
         let end = next.as_ref().map_or(durable, |next| next.header.position);
         self.damaged(from, end, miss);
-        next
+        Ok(next)
     }
 
     fn torn(&mut self, from: Position, next: Position) {
@@ -166,7 +172,7 @@ impl<D: Disk> Walk<'_, D> {
                 Ok(frame) if frame.header.index >= next_index && frame.header.epoch >= epoch => {
                     return Some(frame);
                 }
-                Err(Miss::NoSegment(_)) => at = self.geometry.next_base(at),
+                Err(Miss::NoSegment(_) | Miss::NotOpened(_)) => at = self.geometry.next_base(at),
                 _ => at.0 += BLOCK_BYTES as u64,
             }
         }

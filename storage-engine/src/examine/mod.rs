@@ -71,7 +71,7 @@ pub async fn examine<D: Disk>(
         &mut report,
         records,
     )
-    .await;
+    .await?;
     report.sort();
     Ok(report)
 }

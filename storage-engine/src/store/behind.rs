@@ -84,7 +84,7 @@ impl<D: Disk, S: StateMachine> Search<'_, D, S> {
                     behind.end = at;
                     runtime.yield_now().await;
                 }
-                Err(Miss::NoSegment(_)) => at = self.geometry.next_base(at),
+                Err(Miss::NoSegment(_) | Miss::NotOpened(_)) => at = self.geometry.next_base(at),
                 _ => at.0 += BLOCK_BYTES as u64,
             }
         }

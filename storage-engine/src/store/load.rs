@@ -98,7 +98,7 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     } else {
         mark!("recovery: claims are looked for behind the end");
         let reach = reach_bytes(options.in_flight_bytes_max, options.frame_bytes_max);
-        collect_claims(&mut scan, &geometry, link.end, reach, &meta).await
+        collect_claims(&mut scan, &geometry, link.end, reach, &meta).await?
     };
     if let SnapshotOutcome::Present(info) = loaded.outcome {
         mark!("recovery: from a snapshot");

@@ -3,7 +3,7 @@
 use crate::commitlog::frame::{FRAME_HEADER_BYTES, FrameHeader, Link};
 use crate::commitlog::placement::Geometry;
 use crate::commitlog::record::{RawRecords, RecordKind};
-use crate::commitlog::scan::{FrameScan, ScannedFrame};
+use crate::commitlog::scan::{FrameScan, ScannedFrame, insist};
 use crate::commitlog::segments::Segments;
 use crate::disk::{BLOCK_BYTES, Disk};
 use crate::index::bundle::SealedAt;
@@ -52,13 +52,15 @@ async fn rebuild_one<D: Disk>(
         index,
         sealed_at,
         is_whole,
-    } = scan(segments, geometry, meta, number).await;
+    } = scan(segments, geometry, meta, number).await?;
     let behind = if catalog.is_told_of_before(number) || !is_whole {
         Vec::new()
     } else {
         let scan = async |number| {
-            let scanned = scan(segments, geometry, meta, number).await;
-            scanned.is_whole.then_some(scanned.index)
+            let scanned = scan(segments, geometry, meta, number).await.ok();
+            scanned
+                .filter(|scanned| scanned.is_whole)
+                .map(|scanned| scanned.index)
         };
         catalog.starts_behind(number, scan).await
     };
@@ -82,7 +84,13 @@ async fn scan<D: Disk>(
     geometry: Geometry,
     meta: &ShardMeta,
     number: u64,
-) -> Scanned {
+) -> Result<Scanned, IndexError> {
+    // Held open, so that nothing below passes for damage because there is no descriptor for it.
+    let opened = insist(async || segments.file(number).await).await;
+    let _opened = opened.map_err(|cause| IndexError::NotOpened {
+        segment: number,
+        cause,
+    })?;
     let base = geometry.base_of(number);
     let mut index = ActiveIndex::new(base);
     let mut sealed_at = SealedAt {
@@ -114,11 +122,11 @@ async fn scan<D: Disk>(
         }
     }
     is_whole &= last.is_some_and(|last| end_index == Some(last.next_index));
-    Scanned {
+    Ok(Scanned {
         index,
         sealed_at,
         is_whole,
-    }
+    })
 }
 
 /// Index of a segment's first frame: the one before ends below it.

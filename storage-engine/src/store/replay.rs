@@ -94,6 +94,7 @@ impl<'a, D: Disk, S: StateMachine> Replay<'a, D, S> {
                     return Ok(self.replayed);
                 }
                 Ok(frame) => frame,
+                Err(Miss::NotOpened(error)) => return Err(error.into()),
                 Err(miss) => return Ok(self.ended_by(&miss)),
             };
             if let Err(what) = check_records(&frame) {

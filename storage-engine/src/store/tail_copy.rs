@@ -21,7 +21,7 @@
 use super::OpenError;
 use crate::commitlog::frame::FrameHeader;
 use crate::commitlog::placement::Geometry;
-use crate::commitlog::scan::FrameScan;
+use crate::commitlog::scan::{FrameScan, insist};
 use crate::commitlog::segments::Segments;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskErrorKind, DiskFile, Durability};
 use crate::format::{put, round_up, u32_at, u64_at, u128_at};
@@ -38,8 +38,6 @@ const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
 const NAMES: [&str; 2] = ["tail-0.copy", "tail-1.copy"];
 /// Bytes written at a time.
 const WRITE_BYTES: usize = 1 << 20;
-/// Times that a copy is asked for before it counts as torn.
-const READ_ATTEMPTS: usize = 5;
 
 /// Frames that nothing is known to have recorded as durable, oldest first.
 pub(super) type Unproven = VecDeque<Range<Position>>;
@@ -143,15 +141,14 @@ impl<D: Disk> TailCopy<'_, D> {
             Err(error) => return Err(error),
         };
         let len = usize::try_from(file.len()).unwrap_or(0) / BLOCK_BYTES * BLOCK_BYTES;
-        let mut bytes = Err(());
-        for _ in 0..READ_ATTEMPTS {
-            if len > BLOCK_BYTES && bytes.is_err() {
-                bytes = file.read_at(0, len).await.map_err(|_| ());
-            }
-        }
+        let bytes = if len > BLOCK_BYTES {
+            insist(async || file.read_at(0, len).await).await.ok()
+        } else {
+            None
+        };
         file.close().await?;
         // What cannot be read was torn by a power cut, so nothing had been written in place yet.
-        Ok(bytes.ok().and_then(|bytes| self.frames_of(&bytes)))
+        Ok(bytes.and_then(|bytes| self.frames_of(&bytes)))
     }
 
     fn frames_of(&self, bytes: &[u8]) -> Option<Vec<u8>> {
