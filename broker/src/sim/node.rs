@@ -223,7 +223,10 @@ impl Node {
                     let reason = format!("{}: {:?}", shard.name(), health.reason);
                     match health.mode {
                         LogMode::Failed => return Standing::Broken(reason),
-                        LogMode::ReadOnly => return Standing::ReadOnly(reason),
+                        LogMode::ReadOnly if standing == Standing::Serving => {
+                            standing = Standing::ReadOnly(reason);
+                        }
+                        LogMode::ReadOnly => {}
                         LogMode::Serving | LogMode::NoSpace | LogMode::Stopped => {}
                     }
                 }
