@@ -3,8 +3,10 @@
 use super::draw::Draw;
 use super::net::NetOptions;
 use crate::limits::Limits;
+use crate::node::shard_name;
 use ringmq_storage_engine::disk::sim::{Sector, SimDiskOptions, Unwritten};
 use ringmq_storage_engine::store::{StoreOptions, WriteMode};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Space of a disk that never gets full by itself.
@@ -111,6 +113,17 @@ impl Plan {
     /// Address of a shard.
     pub fn address(node: usize, shard: usize) -> String {
         format!("10.0.0.{}:109{}1", node + 1, shard + 1)
+    }
+
+    /// Addresses of all shards, by their names.
+    pub fn addresses(&self) -> BTreeMap<String, String> {
+        let shards =
+            (0..self.nodes).flat_map(|node| (0..self.shards).map(move |shard| (node, shard)));
+        let named = |(node, shard)| {
+            let name = shard_name(shard, &Self::node_name(node));
+            (name, Self::address(node, shard))
+        };
+        shards.map(named).collect()
     }
 
     /// Address of a name server.

@@ -41,7 +41,7 @@ pub async fn all(world: &Rc<World>, chaos: &Chaos) -> Vec<Scanned> {
     let mut found = Vec::new();
     for (incarnation, topic) in topics {
         for queue in 0..topic.queues {
-            let name = &topic.placement[queue as usize % topic.placement.len()];
+            let name = topic.shard_of(queue);
             let shards = chaos.nodes.iter().flat_map(|node| node.shards());
             let shard = shards.into_iter().find(|shard| shard.name() == name);
             let shard = shard.unwrap_or_else(|| panic!("{name} is not there"));

@@ -25,18 +25,10 @@ pub struct Admin {
 
 impl Admin {
     pub fn new(world: &Rc<World>, draw: Draw) -> Self {
-        let plan = &world.plan;
-        let mut addresses = BTreeMap::new();
-        for node in 0..plan.nodes {
-            for shard in 0..plan.shards {
-                let name = shard_name(shard, &Plan::node_name(node));
-                addresses.insert(name, Plan::address(node, shard));
-            }
-        }
         Self {
             world: Rc::clone(world),
             draw,
-            addresses,
+            addresses: world.plan.addresses(),
             next_incarnation: 1,
         }
     }
@@ -91,18 +83,9 @@ impl Admin {
             topic: Box::new(record),
             automatic: false,
         };
-        for shard in &topic.placement {
-            loop {
-                let encode = |id| native::encode(Kind::TopicCreate, 0, id, 0, |b| request.pack(b));
-                match self.ask(shard, encode).await {
-                    Ok(_) => break,
-                    Err(failure) if self.may_repeat(&failure).await => {}
-                    Err(failure) => panic!("{} cannot be made at {shard}: {failure}", topic.name),
-                }
-                if self.world.is_over() {
-                    return;
-                }
-            }
+        let encode = |id| native::encode(Kind::TopicCreate, 0, id, 0, |b| request.pack(b));
+        if !self.at_each_shard(&topic, "made", encode).await {
+            return;
         }
         self.world.oracle.borrow_mut().topic(incarnation).created = true;
     }
@@ -118,20 +101,9 @@ impl Admin {
             incarnation_high: 0,
             incarnation_low: incarnation,
         };
-        for shard in &topic.placement {
-            loop {
-                let encode = |id| native::encode(Kind::TopicDelete, 0, id, 0, |b| request.pack(b));
-                match self.ask(shard, encode).await {
-                    Ok(_) => break,
-                    Err(failure) if self.may_repeat(&failure).await => {}
-                    Err(failure) => {
-                        panic!("{} cannot be deleted at {shard}: {failure}", topic.name)
-                    }
-                }
-                if self.world.is_over() {
-                    return;
-                }
-            }
+        let encode = |id| native::encode(Kind::TopicDelete, 0, id, 0, |b| request.pack(b));
+        if !self.at_each_shard(&topic, "deleted", encode).await {
+            return;
         }
         self.world.oracle.borrow_mut().topic(incarnation).deleted = true;
     }
@@ -146,20 +118,38 @@ impl Admin {
             queues,
             settings: None,
         };
+        let encode = |id| native::encode(Kind::TopicUpdate, 0, id, 0, |b| request.pack(b));
+        if !self
+            .at_each_shard(&topic, "given more queues", encode)
+            .await
+        {
+            return false;
+        }
+        self.world.oracle.borrow_mut().topic(incarnation).queues = queues;
+        true
+    }
+
+    /// Asks the shards of a topic one after the other, each until it has done it; false: the run was over before.
+    async fn at_each_shard(
+        &mut self,
+        topic: &TopicFact,
+        what: &str,
+        encode: impl Fn(u64) -> Vec<u8>,
+    ) -> bool {
         for shard in &topic.placement {
             loop {
-                let encode = |id| native::encode(Kind::TopicUpdate, 0, id, 0, |b| request.pack(b));
-                match self.ask(shard, encode).await {
+                match self.ask(shard, &encode).await {
                     Ok(_) => break,
                     Err(failure) if self.may_repeat(&failure).await => {}
-                    Err(failure) => panic!("{} cannot grow at {shard}: {failure}", topic.name),
+                    Err(failure) => {
+                        panic!("{} cannot be {what} at {shard}: {failure}", topic.name)
+                    }
                 }
                 if self.world.is_over() {
                     return false;
                 }
             }
         }
-        self.world.oracle.borrow_mut().topic(incarnation).queues = queues;
         true
     }
 

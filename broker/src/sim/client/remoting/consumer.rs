@@ -1,7 +1,7 @@
 //! A simulated consumer of RocketMQ's: the only member of its group, with a connection to each shard; beats, pulls,
 //! commits with requests of their own and with pulls.
 
-use super::{Connection, Lost, address_of, queues_at};
+use super::{Connection, Lost, queues_at};
 use crate::sim::draw::Draw;
 use crate::sim::message::Message;
 use crate::sim::oracle::{Incarnation, QueueId, TopicFact};
@@ -71,12 +71,12 @@ impl Consumer {
     /// The life of one connection.
     async fn connected(&mut self) -> Result<(), Lost> {
         let shard = &self.topic.placement[self.place];
-        let address = address_of(&self.world.plan, shard);
+        let address = &self.world.plan.addresses()[shard];
         let serialization = match self.draw.coin() {
             true => Serialization::Json,
             false => Serialization::Binary,
         };
-        let mut connection = Connection::open(&self.world, &address, serialization).await?;
+        let mut connection = Connection::open(&self.world, address, serialization).await?;
         let mut beaten = self.beat(&mut connection).await?;
         let mut readings = Vec::new();
         for (local, queue) in queues_at(&self.topic, self.place).into_iter().enumerate() {

@@ -8,7 +8,6 @@ use crate::session::guard::PANICKED;
 use crate::sim::client::connection::PATIENCE;
 use crate::sim::net::Stream;
 use crate::sim::oracle::TopicFact;
-use crate::sim::plan::Plan;
 use crate::sim::world::World;
 use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization};
 use std::io;
@@ -99,17 +98,6 @@ impl Connection {
             self.received.extend_from_slice(&bytes);
         }
     }
-}
-
-/// Where the shard of that name listens; names are `sNN-NODE`.
-fn address_of(plan: &Plan, shard: &str) -> String {
-    let places = (0..plan.nodes).flat_map(|node| (0..plan.shards).map(move |shard| (node, shard)));
-    let named = |(node, index): &(usize, usize)| {
-        crate::node::shard_name(*index, &Plan::node_name(*node)) == shard
-    };
-    let found = places.into_iter().find(named);
-    let (node, index) = found.expect("topics lie on shards of the plan");
-    Plan::address(node, index)
 }
 
 /// A queue as this protocol names it: its number among those of the topic on its shard.

@@ -1,6 +1,6 @@
 //! A simulated producer of RocketMQ's: each message is sent once and waited for; some are to be delivered later.
 
-use super::{Connection, address_of, local_id};
+use super::{Connection, local_id};
 use crate::sim::draw::Draw;
 use crate::sim::message::Message;
 use crate::sim::oracle::{Incarnation, Outcome, TopicFact};
@@ -165,8 +165,8 @@ impl Producer {
             true => Serialization::Json,
             false => Serialization::Binary,
         };
-        let address = address_of(&self.world.plan, shard);
-        let connection = Connection::open(&self.world, &address, serialization).await;
+        let address = &self.world.plan.addresses()[shard];
+        let connection = Connection::open(&self.world, address, serialization).await;
         Some((connection.ok()?, self.new_name(), BTreeMap::new()))
     }
 
