@@ -117,7 +117,6 @@ pub fn start(config: Config, embedded_namesrv: bool) -> Result<Broker, ProcessEr
         executors,
         pinned: true,
         io_memory_bytes: placement::io_memory_bytes(executors),
-        spin: Duration::ZERO,
     };
     let running = match runtime::start(plan) {
         Ok(running) => running,

@@ -52,8 +52,6 @@ pub struct NodePlan {
     pub pinned: bool,
     /// Registered memory of each executor: see [`placement::io_memory_bytes`].
     pub io_memory_bytes: usize,
-    /// How long an idle executor spins before it sleeps: lower latency for a whole core. Zero: not at all.
-    pub spin: Duration,
 }
 
 /// Why a shard does not serve.
@@ -95,13 +93,10 @@ pub fn start(plan: NodePlan) -> Result<Running, StartError> {
             Some(cores) => Placement::Fixed(cores[executor]),
             None => Placement::Unbound,
         };
-        let mut builder = LocalExecutorBuilder::new(placement)
+        let builder = LocalExecutorBuilder::new(placement)
             .name(&format!("shard-{executor}"))
             .io_memory(plan.io_memory_bytes)
             .preempt_timer(PREEMPTION);
-        if !plan.spin.is_zero() {
-            builder = builder.spin_before_park(plan.spin);
-        }
         let (node, board, opened) = (plan.node.clone(), board.clone(), opened.clone());
         let handle = builder
             .spawn(move || run_group(group, node, board, opened, pulse))

@@ -82,7 +82,6 @@ impl Broker {
             executors: 1,
             pinned: false,
             io_memory_bytes: 64 << 10,
-            spin: Duration::ZERO,
         })
         .expect("the shard starts");
         Self {
