@@ -15,6 +15,7 @@ mod remoting_body;
 mod remoting_header;
 #[path = "../fuzz/checks/remoting_message.rs"]
 mod remoting_message;
+mod seed_file;
 
 /// What a fuzz target does with its input; it panics where the decoder is wrong.
 type Check = fn(&[u8]);
@@ -28,31 +29,17 @@ const TARGETS: [(&str, Check); 6] = [
     ("remoting_message", remoting_message::check),
 ];
 
-fn bytes(line: &str) -> Vec<u8> {
-    assert!(line.len().is_multiple_of(2), "whole bytes: {line}");
-    let pairs = line.as_bytes().chunks_exact(2);
-    pairs
-        .map(|pair| std::str::from_utf8(pair).expect("hex"))
-        .map(|pair| u8::from_str_radix(pair, 16).expect("hex"))
-        .collect()
-}
-
 #[test]
 fn every_seed_is_borne_by_its_target() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     let targets = fs::read_dir(fuzz.join("fuzz_targets")).expect("the targets");
     assert_eq!(targets.count(), TARGETS.len(), "each target has seeds");
     for (target, check) in TARGETS {
-        let file = fuzz.join("seeds").join(format!("{target}.hex"));
-        let text = fs::read_to_string(&file).expect("seeds of this target");
-        let seeds = text.lines().filter(|line| !line.starts_with('#'));
-        let mut count = 0;
-        for seed in seeds {
+        let seeds = seed_file::read(&fuzz.join("seeds").join(format!("{target}.hex")));
+        for seed in &seeds {
             // A prefix of an input is an input, too.
-            let seed = bytes(seed);
             (0..=seed.len()).for_each(|len| check(&seed[..len]));
-            count += 1;
         }
-        assert!(count >= 8, "{target} has {count} seeds");
+        assert!(seeds.len() >= 8, "{target} has {} seeds", seeds.len());
     }
 }

@@ -1,6 +1,5 @@
 //! The seeds of the fuzz targets, through the checks that the targets run. `fuzz/seeds/TARGET.hex` has one input a line.
 
-use std::fs;
 use std::path::Path;
 
 #[path = "../../fuzz/checks/config.rs"]
@@ -22,6 +21,9 @@ mod state_chunk;
 #[path = "../../fuzz/checks/superblock.rs"]
 mod superblock;
 
+#[path = "../../../wire/tests/seed_file/mod.rs"]
+mod seed_file;
+
 /// What a fuzz target does with its input; it panics where the code that reads it is wrong.
 type Check = fn(&[u8]);
 
@@ -41,33 +43,19 @@ const TARGETS: [(&str, Check); 9] = [
 /// Of each seed, evenly.
 const PREFIXES: usize = 32;
 
-fn bytes(line: &str) -> Vec<u8> {
-    assert!(line.len().is_multiple_of(2), "whole bytes: {line}");
-    let pairs = line.as_bytes().chunks_exact(2);
-    pairs
-        .map(|pair| std::str::from_utf8(pair).expect("hex"))
-        .map(|pair| u8::from_str_radix(pair, 16).expect("hex"))
-        .collect()
-}
-
 #[test]
 fn every_seed_is_borne_by_its_target() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     for (target, check) in TARGETS {
-        let file = seeds.join(format!("{target}.hex"));
-        let text = fs::read_to_string(&file).expect("seeds of this target");
-        let seeds = text.lines().filter(|line| !line.starts_with('#'));
-        let mut count = 0;
-        for seed in seeds {
-            let seed = bytes(seed);
-            check(&seed);
+        let seeds = seed_file::read(&seeds.join(format!("{target}.hex")));
+        for seed in &seeds {
+            check(seed);
             // A prefix of an input is an input, too.
             let step = seed.len().div_ceil(PREFIXES).max(1);
             (0..seed.len())
                 .step_by(step)
                 .for_each(|len| check(&seed[..len]));
-            count += 1;
         }
-        assert!(count >= 2, "{target} has {count} seeds");
+        assert!(seeds.len() >= 2, "{target} has {} seeds", seeds.len());
     }
 }
