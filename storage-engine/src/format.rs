@@ -3,6 +3,9 @@
 //! Offsets are constants checked by each format's golden test; a slice that is too short is a bug of the caller,
 //! which bounds its input first.
 
+/// Most that a stored count of frames, openings or writes may be: none comes near, and there is always a next one.
+pub(crate) const COUNT_MAX: u64 = u64::MAX / 2;
+
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array_at(bytes, at))
 }

@@ -170,6 +170,18 @@ async fn create_queues<D: Disk, R: Runtime>(store: &Store<D, R, TestState>) {
     }
 }
 
+/// Makes one more queue, in which one message is said and no other.
+async fn say_once<D: Disk, R: Runtime>(store: &Store<D, R, TestState>) -> QueueHandle {
+    let silent = QueueHandle(7);
+    let created = store.append_control(&create_queue(silent.0));
+    let created = created.expect("there is room");
+    store.durable(created.end).await.expect("it runs");
+    let said = store.append_batch(silent, QueueOffset(0), &batch(&["k once"]));
+    let said = said.expect("there is room");
+    store.durable(said.end).await.expect("it runs");
+    silent
+}
+
 async fn bundles(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
     let entries = disk.list().await.expect("disk is well");
     let names = entries.into_iter().map(|entry| entry.name);
@@ -257,17 +269,7 @@ fn retention_takes_bundles_and_silent_queues_keep_their_place() {
         let mut sent = Vec::new();
         let store = open(&disk, &runtime, &options).await;
         create_queues(&store).await;
-        // This one says something once.
-        let silent = QueueHandle(7);
-        let created = store
-            .append_control(&create_queue(7))
-            .expect("there is room");
-        store.durable(created.end).await.expect("it runs");
-        let said = store.append_batch(silent, QueueOffset(0), &batch(&["k once"]));
-        store
-            .durable(said.expect("there is room").end)
-            .await
-            .expect("it runs");
+        let silent = say_once(&store).await;
         let mut store = store;
         for _ in 0..6 {
             fill(&store, &runtime, &mut random, 100, &mut sent).await;
@@ -319,14 +321,7 @@ fn a_silent_queue_keeps_its_place_when_all_that_can_go_went() {
         let mut sent = Vec::new();
         let mut store = open(&disk, &runtime, &options).await;
         create_queues(&store).await;
-        let silent = QueueHandle(7);
-        let created = store
-            .append_control(&create_queue(7))
-            .expect("there is room");
-        store.durable(created.end).await.expect("it runs");
-        let said = store.append_batch(silent, QueueOffset(0), &batch(&["k once"]));
-        let said = said.expect("there is room");
-        store.durable(said.end).await.expect("it runs");
+        let silent = say_once(&store).await;
         fill(&store, &runtime, &mut random, 200, &mut sent).await;
         // Two snapshots in the active segment, and time for retention.
         for _ in 0..12 {
@@ -363,13 +358,7 @@ fn several_oldest_bundles_may_be_lost_and_silent_queues_keep_their_place() {
         let mut sent = Vec::new();
         let store = open(&disk, &runtime, &options).await;
         create_queues(&store).await;
-        let silent = QueueHandle(7);
-        let created = store.append_control(&create_queue(7));
-        let created = created.expect("there is room");
-        store.durable(created.end).await.expect("it runs");
-        let said = store.append_batch(silent, QueueOffset(0), &batch(&["k once"]));
-        let said = said.expect("there is room");
-        store.durable(said.end).await.expect("it runs");
+        let silent = say_once(&store).await;
         // Until that is gone.
         while store.min_offset(silent) == Some(QueueOffset(0)) {
             fill(&store, &runtime, &mut random, 100, &mut sent).await;

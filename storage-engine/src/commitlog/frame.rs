@@ -27,15 +27,13 @@
 //! segment, or cut off by an earlier recovery, is invalid by itself.
 
 use crate::disk::BLOCK_BYTES;
-use crate::format::{i64_at, put, round_up, u16_at, u32_at, u64_at, u128_at};
+use crate::format::{COUNT_MAX, i64_at, put, round_up, u16_at, u32_at, u64_at, u128_at};
 use crate::position::Position;
 
 /// Bytes before the records.
 pub const FRAME_HEADER_BYTES: usize = 128;
 const MAGIC: u32 = u32::from_le_bytes(*b"RQF1");
 const VERSION: u16 = 1;
-/// Most frames and openings of a log.
-const COUNT_MAX: u64 = u64::MAX / 2;
 
 /// The decoded header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,7 +185,6 @@ impl FrameHeader {
         if self.position.0.checked_add(1 << 33).is_none() {
             return field("position", self.position.0);
         }
-        // No log comes near: there is always a next one.
         if self.index > COUNT_MAX {
             return field("index", self.index);
         }

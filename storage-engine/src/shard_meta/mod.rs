@@ -22,7 +22,7 @@ mod file;
 pub use file::MetaFile;
 
 use crate::disk::BLOCK_BYTES;
-use crate::format::{put, u16_at, u32_at, u64_at, u128_at};
+use crate::format::{COUNT_MAX, put, u16_at, u32_at, u64_at, u128_at};
 use crate::position::Position;
 
 /// File name.
@@ -34,8 +34,6 @@ pub const CUTS_MAX: usize = 128;
 const MAGIC: u32 = u32::from_le_bytes(*b"RQSM");
 /// Format version.
 pub const VERSION: u16 = 1;
-/// Most writes of the file, and most openings of a log.
-const COUNT_MAX: u64 = u64::MAX / 2;
 const CUTS_AT: usize = 80;
 const CHECKSUM_AT: usize = SLOT_BYTES - 4;
 const _: () = assert!(CUTS_AT + 16 * CUTS_MAX <= CHECKSUM_AT);
