@@ -154,6 +154,6 @@ fn fetch(disk: &SimDisk, runtime: SimRuntime) -> Path {
     Path::new("fetch from the cache", move || {
         let tail = |at, len| cache.find(at, len);
         let read = block_on(reader.read(black_box(&refs), Position(1 << 20), tail));
-        assert_eq!(read.expect("all is in memory").len(), refs.len());
+        assert_eq!(read.expect("all is in memory").batches.len(), refs.len());
     })
 }

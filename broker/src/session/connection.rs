@@ -30,8 +30,9 @@ use std::time::Duration;
 
 /// Pieces of one send.
 const SLICES_MAX: usize = 64;
-/// Bytes that one connection receives without waiting before the rings get a turn. They are looked at when no task is
-/// ready, or after the preemption timer; until then the frames of the log that these bytes filled are not with the disk.
+/// Bytes that one connection receives, or sends, without waiting before the rings get a turn. They are looked at when no
+/// task is ready, or after the preemption timer; until then neither the frames of the log that these bytes filled nor
+/// the reads for the next answer are with the disk.
 const BYTES_OF_TURN: usize = 256 << 10;
 /// Shorter than a turn takes.
 const NEXT_TURN: Duration = Duration::from_micros(1);
@@ -126,19 +127,20 @@ impl<D: Disk> Wire<D> {
         use_it(unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) })
     }
 
-    /// Sends what the socket takes at once, or waits until it takes something.
-    async fn send(&self) -> io::Result<()> {
+    /// Sends what the socket takes at once of a turn's bytes, or waits until it takes something. Returns how many it sent
+    /// without waiting.
+    async fn send(&self) -> io::Result<usize> {
         let count = self.link.with_outbox(|outbox| {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let used = outbox.next_slices(&mut slices);
+            let used = outbox.next_slices(&mut slices, BYTES_OF_TURN);
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             let mut control = SendAncillaryBuffer::default();
             self.with_fd(|fd| rustix::net::sendmsg(fd, &slices[..used], &mut control, flags))
         });
-        let count = match count {
-            Ok(count) => count,
+        let (count, at_once) = match count {
+            Ok(count) => (count, count),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
-                poll_fn(|cx| {
+                let count = poll_fn(|cx| {
                     if self.link.phase() == Phase::Dead {
                         return std::task::Poll::Ready(Ok(0));
                     }
@@ -146,29 +148,36 @@ impl<D: Disk> Wire<D> {
                         let mut stream = self.stream.borrow_mut();
                         Pin::new(&mut *stream).poll_write(cx, outbox.front())
                     })
-                })
-                .await?
+                });
+                (count.await?, 0)
             }
             Err(error) => return Err(error.into()),
         };
         if self.link.phase() != Phase::Dead {
             self.link.sent(count);
         }
-        Ok(())
+        Ok(at_once)
     }
 
     /// Sends answers until the connection is drained or dead.
     async fn write(&self) {
+        let mut sent = 0;
         loop {
             let phase = poll_fn(|cx| self.link.poll_work(cx)).await;
             if phase == Phase::Dead || !self.link.has_unsent() {
                 return;
             }
-            if self.send().await.is_err() {
-                self.kill();
-                return;
+            match self.send().await {
+                Ok(0) => sent = 0,
+                Ok(count) => sent += count,
+                Err(_) => return self.kill(),
             }
-            glommio::yield_if_needed().await;
+            if sent < BYTES_OF_TURN {
+                glommio::yield_if_needed().await;
+            } else {
+                sent = 0;
+                take_turn().await;
+            }
         }
     }
 }
@@ -194,9 +203,13 @@ impl<D: Disk> Source for Rc<Wire<D>> {
             return glommio::yield_if_needed().await;
         }
         self.received.set(0);
-        // glommio: no way to ask for a turn but a timer, which is looked at in one.
-        glommio::timer::sleep(NEXT_TURN).await;
+        take_turn().await;
     }
+}
+
+/// Lets the rings have their turn. glommio: no way to ask for it but a timer, which is looked at in one.
+async fn take_turn() {
+    glommio::timer::sleep(NEXT_TURN).await;
 }
 
 /// Serves a connection until it ends. `admitted`: false answers "busy" to its first request.

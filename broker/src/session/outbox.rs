@@ -78,12 +78,19 @@ impl<P: Deref<Target = [u8]>, G> Outbox<P, G> {
         self.guards.push_back((self.pushed, guard));
     }
 
-    /// Fills `slices` with what to send next and returns how many it used.
-    pub fn next_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    /// Fills `slices` with what to send next, `bytes_max` at most, and returns how many it used.
+    pub fn next_slices<'a>(&'a self, slices: &mut [IoSlice<'a>], bytes_max: usize) -> usize {
         let mut used = 0;
         let mut skip = self.first_sent;
+        let mut room = bytes_max;
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slice = IoSlice::new(&piece[skip..]);
+            if room == 0 {
+                break;
+            }
+            let unsent = &piece[skip..];
+            let part = &unsent[..unsent.len().min(room)];
+            *slice = IoSlice::new(part);
+            room -= part.len();
             skip = 0;
             used += 1;
         }
@@ -167,7 +174,7 @@ mod tests {
         }
         outbox.push(vec![1; 100], [Piece::Shared(Rc::clone(&shared))], ());
         let mut slices = [IoSlice::new(&[]); 8];
-        assert_eq!(outbox.next_slices(&mut slices), 2);
+        assert_eq!(outbox.next_slices(&mut slices, usize::MAX), 2);
         assert_eq!(slices[0].len(), 550);
         assert_eq!(slices[1].as_ptr(), shared.as_ptr());
     }
@@ -204,7 +211,9 @@ mod tests {
                     break;
                 }
                 let mut slices = [IoSlice::new(&[]); 6];
-                let used = outbox.next_slices(&mut slices[..slices_max]);
+                let used = outbox.next_slices(&mut slices[..slices_max], 2 * most);
+                let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
+                prop_assert!(offered <= 2 * most && (used > 0) != outbox.is_empty());
                 let mut taken = 0;
                 for slice in &slices[..used] {
                     let take = slice.len().min(most - taken);

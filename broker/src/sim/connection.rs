@@ -88,7 +88,7 @@ impl Wire {
             }
             let bytes: Vec<u8> = self.link.with_outbox(|outbox| {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                let used = outbox.next_slices(&mut slices);
+                let used = outbox.next_slices(&mut slices, usize::MAX);
                 slices[..used]
                     .iter()
                     .flat_map(|slice| slice.iter())

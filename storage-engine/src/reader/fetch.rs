@@ -1,9 +1,9 @@
 //! Getting bytes: from chunks or with reads of their own, each read once at a time.
 
 use super::check::check;
-use super::plan::{ChunkId, Plan, Span, record_bytes};
+use super::plan::{Plan, Span};
 use super::streams::Step;
-use super::{BatchReadError, CorruptCause, Reader, SegmentSource};
+use super::{BatchReadError, CorruptCause, READS_AT_ONCE, Reader, SegmentSource, extent_of};
 use crate::cache::SharedSlice;
 use crate::commitlog::record::RECORD_HEADER_BYTES;
 use crate::disk::{Disk, DiskError, DiskFile};
@@ -11,6 +11,7 @@ use crate::index::{BatchRef, Extent};
 use crate::position::Position;
 use crate::runtime::Runtime;
 use crate::store::StoredBatch;
+use futures_util::future::join_all;
 use ringmq_wire::batch::BatchHeader;
 use std::ops::Range;
 
@@ -64,14 +65,15 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
         })
     }
 
-    /// Reads the chunks behind the last batch of a reader that goes on where it stopped.
-    pub(super) fn read_ahead(&self, step: Step, last: Extent, end: Position) {
+    /// Reads the chunks behind the last batch of a reader that goes on where it stopped. Only the index knows where
+    /// large batches are: returns how many bytes of them are worth [`Self::read_large_ahead`].
+    pub(super) fn read_ahead(&self, step: Step, last: Extent, end: Position) -> u64 {
         if !self.inner.streams.borrow_mut().advance(step) {
-            return;
+            return 0;
         }
         let geometry = self.inner.geometry;
         if geometry.is_large(&last) {
-            return;
+            return step.bytes;
         }
         // As far ahead as the reader goes at a time.
         let count = (step.bytes / geometry.chunk_bytes) as usize;
@@ -82,16 +84,46 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
             let Some(span) = geometry.chunk_span(ahead, end) else {
                 break;
             };
-            let is_here = self.inner.chunks.borrow().contains(ahead, span.len);
+            let is_here = self.inner.chunks.borrow().contains(span.place(), span.len);
             if is_here || self.inner.flights.count() >= READS_FOR_READ_AHEAD_MAX {
                 continue;
             }
             let reader = self.clone();
             self.inner.runtime.spawn(async move {
                 // Whoever needs the chunk will meet the error again, and report it.
-                let _ = reader.chunk(ahead, span).await;
+                let _ = reader.chunk(span).await;
             });
         }
+        0
+    }
+
+    /// Reads those of `batches` that are large, for a reader that will ask for them next.
+    pub async fn read_large_ahead(&self, batches: &[BatchRef]) {
+        let geometry = self.inner.geometry;
+        let large = batches.iter().map(extent_of);
+        let large = large.take_while(|extent| geometry.is_large(extent));
+        let mut bytes = 0;
+        let mut reads = Vec::new();
+        for extent in large.take(READS_AT_ONCE) {
+            let (segment, range) = geometry.record(&extent);
+            let span = geometry.blocks(segment, &range);
+            let mut chunks = self.inner.chunks.borrow_mut();
+            if chunks.contains(span.place(), span.len) || self.inner.flights.contains(&span) {
+                continue;
+            }
+            bytes += span.len;
+            if !chunks.has_room_ahead(bytes) {
+                break;
+            }
+            reads.push(async move {
+                // Whoever needs it will meet the error again, and report it.
+                if let Ok(bytes) = self.span(span).await {
+                    let mut chunks = self.inner.chunks.borrow_mut();
+                    chunks.insert(span.place(), bytes, true);
+                }
+            });
+        }
+        join_all(reads).await;
     }
 
     /// A record from chunks; `None` if it is large, or its chunks are not worth it or cannot be read.
@@ -104,14 +136,15 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
         let geometry = self.inner.geometry;
         let (segment, range) = geometry.record(extent);
         if geometry.is_large(extent) {
-            return None;
+            return self.read_before(geometry.blocks(segment, &range), &range);
         }
         let mut parts = Vec::with_capacity(2);
         let mut waited = false;
         for id in geometry.chunks(segment, &range) {
-            let start = id.number * geometry.chunk_bytes;
+            let place = geometry.start(id);
+            let start = place.offset;
             let needed = range.end.min(start + geometry.chunk_bytes) - start;
-            let cached = self.inner.chunks.borrow_mut().find(id, needed as usize);
+            let cached = self.inner.chunks.borrow_mut().find(place, needed as usize);
             let bytes = match cached {
                 Some(bytes) => bytes,
                 None => {
@@ -124,7 +157,7 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
                         return None;
                     }
                     waited = true;
-                    self.chunk(id, span).await.ok()?
+                    self.chunk(span).await.ok()?
                 }
             };
             parts.push((start, bytes));
@@ -139,25 +172,34 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
         Some(join(parts, &range))
     }
 
+    /// A large record that was read ahead.
+    fn read_before(&self, span: Span, range: &Range<u64>) -> Option<SharedSlice<D>> {
+        let mut chunks = self.inner.chunks.borrow_mut();
+        let bytes = chunks.take_large(span.place(), span.len)?;
+        self.count(|metrics| metrics.chunk_hits += 1);
+        Some(join(vec![(span.offset, bytes)], range))
+    }
+
     /// A record by a read of its own.
     async fn alone(&self, extent: &Extent) -> Result<SharedSlice<D>, SpanError> {
         let (segment, range) = self.inner.geometry.record(extent);
         let span = self.inner.geometry.blocks(segment, &range);
         self.count(|metrics| metrics.misses += 1);
         let bytes = self.span(span).await?;
-        let from = (range.start - span.offset) as usize;
-        Ok(SharedSlice::of_read(
-            bytes,
-            from..from + record_bytes(extent),
-        ))
+        // Where it was being read ahead, it need not wait for anybody any more.
+        self.inner
+            .chunks
+            .borrow_mut()
+            .take_large(span.place(), span.len);
+        Ok(join(vec![(span.offset, bytes)], &range))
     }
 
     /// Reads a chunk into the cache.
-    async fn chunk(&self, id: ChunkId, span: Span) -> Result<ReadOf<D>, SpanError> {
+    async fn chunk(&self, span: Span) -> Result<ReadOf<D>, SpanError> {
         let bytes = self.span(span).await?;
         let mut chunks = self.inner.chunks.borrow_mut();
-        if !chunks.contains(id, span.len) {
-            chunks.insert(id, bytes.clone());
+        if !chunks.contains(span.place(), span.len) {
+            chunks.insert(span.place(), bytes.clone(), false);
         }
         Ok(bytes)
     }

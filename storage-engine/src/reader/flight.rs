@@ -34,6 +34,10 @@ impl<D: Disk> Flights<D> {
         self.under_way.borrow().len()
     }
 
+    pub(super) fn contains(&self, span: &Span) -> bool {
+        self.under_way.borrow().contains_key(span)
+    }
+
     /// The bytes of `span`: read by `read`, or by somebody else who is at it. Who waited for a read that failed or was
     /// given up reads anew, so that everybody has an error of his own.
     pub(super) async fn join<E>(

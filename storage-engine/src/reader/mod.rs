@@ -7,7 +7,7 @@
 //!  small, and many of them in one chunk of the log (256 KiB), or the chunk asked for again? ──▶ chunk cache, read-ahead
 //!       │ else
 //!       ▼
-//!  a read of just the blocks of that batch
+//!  a read of just the blocks of that batch, which may be under way already if its reader was foreseen
 //! ```
 //! - Chunks belong to the log, not to a reader: readers of different queues that go through the same region share
 //!   them. Read-ahead follows a reader by (queue, next offset), so any number of interleaved readers each stream.
@@ -101,6 +101,13 @@ pub enum BatchReadError {
     Gone(Position),
 }
 
+/// What was read.
+pub struct Served<D: Disk> {
+    pub batches: Vec<StoredBatch<D>>,
+    /// Bytes of large batches behind these that are worth [`Reader::read_large_ahead`]; 0: none.
+    pub ahead_bytes: u64,
+}
+
 /// What a reader has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReaderMetrics {
@@ -177,7 +184,7 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
         batches: &[BatchRef],
         end: Position,
         tail: impl Fn(Position, usize) -> Option<SharedSlice<D>>,
-    ) -> Result<Vec<StoredBatch<D>>, BatchReadError> {
+    ) -> Result<Served<D>, BatchReadError> {
         let mut served = Vec::with_capacity(batches.len());
         let at_tail = batches
             .iter()
@@ -185,7 +192,10 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
         served.extend(at_tail);
         let behind = &batches[served.len()..];
         if behind.is_empty() {
-            return Ok(served);
+            return Ok(Served {
+                batches: served,
+                ahead_bytes: 0,
+            });
         }
         let plan = Plan::of(self.inner.geometry, behind);
         let groups = plan
@@ -202,10 +212,14 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
             }
         }
         let last = extent_of(&batches[served.len() - 1]);
-        if tail(last.position, 1).is_none() {
-            self.read_ahead(Step::of(&batches[..served.len()]), last, end);
-        }
-        Ok(served)
+        let ahead_bytes = match tail(last.position, 1) {
+            Some(_) => 0,
+            None => self.read_ahead(Step::of(&batches[..served.len()]), last, end),
+        };
+        Ok(Served {
+            batches: served,
+            ahead_bytes,
+        })
     }
 
     /// Batches of one chunk, one after the other, up to the first that cannot be served.

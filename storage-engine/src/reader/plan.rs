@@ -22,6 +22,22 @@ pub(super) struct Span {
     pub(super) len: usize,
 }
 
+/// Where in the log bytes begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+}
+
+impl Span {
+    pub(super) fn place(&self) -> Place {
+        Place {
+            segment: self.segment,
+            offset: self.offset,
+        }
+    }
+}
+
 /// A chunk of the log: `number` within its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ChunkId {
@@ -63,6 +79,14 @@ impl Geometry {
     /// Whether a record is read on its own: it would often lie across chunks, and be copied to be put together.
     pub(super) fn is_large(&self, extent: &Extent) -> bool {
         record_bytes(extent) as u64 * LARGE_PART > self.chunk_bytes
+    }
+
+    /// The first byte of a chunk.
+    pub(super) fn start(&self, chunk: ChunkId) -> Place {
+        Place {
+            segment: chunk.segment,
+            offset: chunk.number * self.chunk_bytes,
+        }
     }
 
     /// The chunks that hold the bytes of a record that is not large: at most two.

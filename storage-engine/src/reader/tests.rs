@@ -101,7 +101,8 @@ impl World {
 
     async fn read(&self, puts: &[Put]) -> Result<Vec<StoredBatch<SimDisk>>, BatchReadError> {
         let batches: Vec<BatchRef> = puts.iter().map(|put| put.at).collect();
-        self.reader.read(&batches, self.end, |_, _| None).await
+        let served = self.reader.read(&batches, self.end, |_, _| None).await?;
+        Ok(served.batches)
     }
 }
 
@@ -193,6 +194,78 @@ fn batches_larger_than_a_chunk_and_across_chunks_come_whole() {
                 .await;
             assert_same(&[found.expect("disk is well")], std::slice::from_ref(put));
         }
+    });
+}
+
+#[test]
+fn large_batches_of_a_reader_that_goes_on_are_there_before_it_asks() {
+    let seed = seed();
+    on_disk(seed, move |disk, runtime| async move {
+        let world = World::new(disk, runtime, seed, 1, 14 * 1024).await;
+        let mut foreseen = 0;
+        for pair in world.puts.windows(2) {
+            let (now, next) = (&[pair[0].at], &pair[1..]);
+            let served = world.reader.read(now, world.end, |_, _| None).await;
+            let ahead_bytes = served.expect("disk is well").ahead_bytes;
+            if ahead_bytes == 0 || next[0].at.batch_bytes < 16 << 10 {
+                continue;
+            }
+            world.reader.read_large_ahead(&[next[0].at]).await;
+            // Again: it is here already.
+            world.reader.read_large_ahead(&[next[0].at]).await;
+            let reads = world.reader.metrics().disk_reads;
+            assert_same(&world.read(next).await.expect("disk is well"), next);
+            assert_eq!(world.reader.metrics().disk_reads, reads);
+            foreseen += 1;
+        }
+        assert!(foreseen > 2, "{foreseen}");
+        assert!(world.reader.cached_bytes() <= 6 * 8 * BLOCK_BYTES);
+    });
+}
+
+/// Bytes that were wrong for a moment are read again; readers that went away do not keep others from reading ahead.
+#[test]
+fn what_was_read_ahead_is_checked_and_makes_room() {
+    let seed = seed();
+    on_disk(seed, move |disk, runtime| async move {
+        let world = World::new(disk, runtime, seed, 1, 14 * 1024).await;
+        let large: Vec<Put> = world
+            .puts
+            .iter()
+            .filter(|put| put.at.batch_bytes > 16 << 10)
+            .cloned()
+            .collect();
+        let victim = &large[0];
+        let inside = victim.at.position.0 % SEGMENT_BYTES + 4 * BLOCK_BYTES as u64;
+        assert!(world.disk.damage(&file_name(0), inside, Damage::Noise));
+        world.reader.read_large_ahead(&[victim.at]).await;
+        assert!(world.reader.cached_bytes() > 0);
+        world.disk.lift_damage();
+        let victim = std::slice::from_ref(victim);
+        assert_same(
+            &world.read(victim).await.expect("it is whole again"),
+            victim,
+        );
+        assert_eq!(world.reader.cached_bytes(), 0, "a large batch is not kept");
+        for put in &large[1..] {
+            world.reader.read_large_ahead(&[put.at]).await;
+            assert!(
+                world.reader.cached_bytes() <= 3 * 8 * BLOCK_BYTES,
+                "half of the memory"
+            );
+        }
+        let last = large.last().expect("there are some");
+        world.reader.read_large_ahead(&[last.at]).await;
+        let reads = world.reader.metrics().disk_reads;
+        world
+            .read(std::slice::from_ref(last))
+            .await
+            .expect("disk is well");
+        assert_eq!(
+            world.reader.metrics().disk_reads,
+            reads,
+            "the newest has room"
+        );
     });
 }
 
@@ -331,7 +404,7 @@ fn nothing_beyond_the_end_is_kept() {
         let reaches = |at: &BatchRef| at.position.0 + 8 + u64::from(at.batch_bytes) <= end.0;
         let below: Vec<BatchRef> = below.into_iter().filter(reaches).collect();
         let stored = world.reader.read(&below, end, |_, _| None).await;
-        assert_eq!(stored.expect("disk is well").len(), below.len());
+        assert_eq!(stored.expect("disk is well").batches.len(), below.len());
         assert!(world.reader.cached_bytes() <= 3 * BLOCK_BYTES);
         let puts = &world.puts[..below.len() + 20];
         assert_same(&world.read(puts).await.expect("disk is well"), puts);
@@ -360,7 +433,7 @@ fn the_tail_comes_first() {
             .reader
             .read(&batches, world.end, |at, len| tail.find(at, len))
             .await;
-        assert_same(&stored.expect("no disk is needed"), &hot);
+        assert_same(&stored.expect("no disk is needed").batches, &hot);
         let metrics = world.reader.metrics();
         assert_eq!(
             (metrics.tail_hits, metrics.disk_reads),

@@ -55,7 +55,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     }
 
     pub(super) async fn read(
-        &self,
+        self: &Rc<Self>,
         queue: QueueHandle,
         from: QueueOffset,
         limits: ReadLimits,
@@ -96,12 +96,19 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         }
         let tail = |at, len| self.cache.borrow().find(at, len);
         let read = self.reader.read(dense, self.visible_end(), tail).await;
+        let ahead_bytes;
         answer.batches = match read {
-            Ok(batches) => batches,
+            Ok(served) => {
+                ahead_bytes = served.ahead_bytes;
+                served.batches
+            }
             Err(error) => return Err(self.read_failed(error, queue, from)),
         };
         if let Some(last) = answer.batches.len().checked_sub(1) {
             answer.next_offset = dense[last].next_offset;
+        }
+        if ahead_bytes > 0 {
+            self.read_ahead(queue, answer.next_offset, ahead_bytes);
         }
         let mut metrics = self.metrics.borrow_mut();
         metrics.batches_read += answer.batches.len() as u64;
@@ -111,6 +118,21 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             .map(|b| b.bytes.len() as u64)
             .sum::<u64>();
         Ok(answer)
+    }
+
+    /// Reads what the reader of a queue will ask for next.
+    fn read_ahead(self: &Rc<Self>, queue: QueueHandle, from: QueueOffset, bytes: u64) {
+        let inner = Rc::clone(self);
+        self.runtime.spawn(async move {
+            let limits = ReadLimits {
+                max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+                ..ReadLimits::default()
+            };
+            // Whoever asks for them meets the error again, and reports it.
+            if let Ok(found) = inner.find(queue, from, limits).await {
+                inner.reader.read_large_ahead(&found).await;
+            }
+        });
     }
 
     /// What is missing before a batch behind the damage lies where the damage is.
