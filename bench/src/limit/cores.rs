@@ -3,10 +3,17 @@
 use glommio::Placement;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The first core that this process may use serves, the second sends; with one core nothing is pinned.
+/// Every core that this process may use.
+pub(super) fn all() -> Vec<usize> {
+    let set = sched_getaffinity(None).unwrap_or_default();
+    (0..CpuSet::MAX_CPU)
+        .filter(|core| set.is_set(*core))
+        .collect()
+}
+
+/// The first core serves, the second sends; with one core nothing is pinned.
 fn pair() -> Option<(usize, usize)> {
-    let set = sched_getaffinity(None).ok()?;
-    let mut allowed = (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core));
+    let mut allowed = all().into_iter();
     Some((allowed.next()?, allowed.next()?))
 }
 
@@ -25,7 +32,8 @@ pub(super) fn pin_server() {
     pin(pair().map(|(first, _)| first));
 }
 
-fn pin(core: Option<usize>) {
+/// Moves the calling thread to `core`.
+pub(super) fn pin(core: Option<usize>) {
     if let Some(core) = core {
         let mut set = CpuSet::new();
         set.set(core);

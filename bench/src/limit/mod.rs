@@ -2,12 +2,14 @@
 //!
 //! - the **bare loop**: receive → aligned buffer → crc32 → durable write, in glommio, one core serving and one sending;
 //! - the **disk** alone: a durable 4 KiB write into written space, and sequential reads;
-//! - the **loopback** alone: round trip and throughput.
+//! - the **loopback** alone: round trip and throughput;
+//! - the **processors** alone: how much of their time somebody else takes.
 
 pub(crate) mod args;
 mod cores;
 mod disk;
 mod loopback;
+mod processors;
 mod report;
 mod scratch;
 mod sending;
@@ -19,6 +21,10 @@ use crate::BenchError;
 use args::Arguments;
 use scratch::Scratch;
 use serving::Shape;
+use std::time::Duration;
+
+/// Gaps are rare, so this takes longer than a rate.
+const PROCESSOR_WATCH: Duration = Duration::from_secs(3);
 
 /// Measures everything that was asked for and publishes it.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), BenchError> {
@@ -50,6 +56,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Limits, BenchError> {
             }
             limits.add_round_trip(loopback::round_trips(arguments.duration)?);
             limits.add_loopback(loopback::throughput(arguments.duration)?);
+            limits.add_gaps(processors::gaps(PROCESSOR_WATCH));
         }
     }
     limits.conclude();

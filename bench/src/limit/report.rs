@@ -1,6 +1,7 @@
 //! What `limit` found: for people and as JSON.
 
 use super::args::Arguments;
+use super::processors::Gaps;
 use super::serving::Shape;
 use crate::histogram::{Latencies, Summary};
 use crate::machine::Machine;
@@ -44,6 +45,11 @@ pub(crate) struct Limits {
     /// 1 KiB there, 64 bytes back, over loopback; a summary a round.
     pub(crate) round_trip: Vec<Summary>,
     pub(crate) loopback_mb_per_second: Vec<f64>,
+    /// Time that the processors were taken away; a round each.
+    pub(crate) processor_gaps: Vec<Gaps>,
+    /// The median round's part of the time, and the longest of all.
+    processor_lost_percent: Option<f64>,
+    processor_gap_max_us: Option<f64>,
 }
 
 impl Limits {
@@ -59,6 +65,9 @@ impl Limits {
             durable_write: Vec::new(),
             round_trip: Vec::new(),
             loopback_mb_per_second: Vec::new(),
+            processor_gaps: Vec::new(),
+            processor_lost_percent: None,
+            processor_gap_max_us: None,
         }
     }
 
@@ -101,6 +110,10 @@ impl Limits {
         self.loopback_mb_per_second.push(rate);
     }
 
+    pub(super) fn add_gaps(&mut self, gaps: Gaps) {
+        self.processor_gaps.push(gaps);
+    }
+
     /// Works out what the rounds come to together.
     pub(super) fn conclude(&mut self) {
         self.best_mb_per_second = self.best().map(|(rate, _)| rate);
@@ -110,6 +123,10 @@ impl Limits {
         let p50 = |rounds: &[Summary]| Spread::of(rounds.iter().map(|round| round.p50_us));
         let (write, trip) = (p50(&self.durable_write), p50(&self.round_trip));
         self.durable_round_trip_p50_us = write.zip(trip).map(|(w, t)| w.median + t.median);
+        let gaps = &self.processor_gaps;
+        self.processor_lost_percent =
+            Spread::of(gaps.iter().map(|round| round.lost_percent)).map(|lost| lost.median);
+        self.processor_gap_max_us = Spread::of(gaps.iter().map(|g| g.longest_us)).map(|g| g.max);
     }
 
     /// The best median of the loop, with its request size and in flight.
@@ -154,6 +171,16 @@ impl Limits {
         );
         times(&mut text, "durable write of 4 KiB", &self.durable_write);
         times(&mut text, "loopback round trip", &self.round_trip);
+        if let Some((lost, longest)) = self.processor_lost_percent.zip(self.processor_gap_max_us) {
+            let over = Spread::of(self.processor_gaps.iter().map(|g| g.over_1ms_per_second));
+            let over = over.map_or(f64::NAN, |over| over.median);
+            let what = "processors taken away";
+            let _ = writeln!(
+                text,
+                "{what:>52}: {lost:.2} % of the time, {over:.1} times a second for over 1 ms, at most {:.1} ms",
+                longest / 1e3
+            );
+        }
         text
     }
 }

@@ -297,6 +297,8 @@ fn tell(scenario: &Scenario, entrant: &Entrant, number: u32, round: &Round) {
             ("/best_mb_per_second", "MB/s limit"),
             ("/best_read_mb_per_second", "MB/s read"),
             ("/durable_round_trip_p50_us", "µs disk + loopback"),
+            ("/processor_lost_percent", "% of the processors lost"),
+            ("/processor_gap_max_us", "µs longest loss"),
             ("/rss_mib", "MiB"),
             ("/cpu_percent", "% CPU"),
             ("/ready_ms", "ms to ready"),
