@@ -29,9 +29,20 @@ mod counts {
     pub fn reached() -> BTreeMap<&'static str, u64> {
         REACHED.with_borrow(Clone::clone)
     }
+
+    /// Panics unless each of these marks was reached on this thread.
+    pub fn assert_reached(names: &[&str]) {
+        let reached = reached();
+        for name in names {
+            assert!(
+                reached.contains_key(name),
+                "{name:?} was never reached: {reached:#?}"
+            );
+        }
+    }
 }
 
 #[cfg(feature = "sim")]
 pub(crate) use counts::reach;
 #[cfg(feature = "sim")]
-pub use counts::reached;
+pub use counts::{assert_reached, reached};

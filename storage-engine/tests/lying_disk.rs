@@ -7,7 +7,7 @@ use ringmq_storage_engine::disk::sim::{
     CrashPolicy, Damage, Fault, FaultEffect, SimDisk, SimDiskOptions,
 };
 use ringmq_storage_engine::disk::{DiskErrorKind, DiskOperation};
-use ringmq_storage_engine::marks;
+use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::position::{QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::{SimExecutor, SimRuntime};
@@ -145,7 +145,7 @@ fn writes_that_a_device_lost_or_put_elsewhere_are_reported() {
     }
 }
 
-/// Marks that these tests reach on purpose; the others are reached by the clusters of `broker/src/sim`.
+/// Marks that the next test reaches on purpose.
 const MARKS: [&str; 17] = [
     "recovery: a new directory",
     "recovery: after a clean stop",
@@ -270,11 +270,5 @@ fn recovery_reaches_its_branches() {
         }
         store.stop().await.expect("stopped");
     });
-    let reached = marks::reached();
-    for mark in MARKS {
-        assert!(
-            reached.contains_key(mark),
-            "{mark:?} was never reached: {reached:#?}"
-        );
-    }
+    assert_reached(&MARKS);
 }

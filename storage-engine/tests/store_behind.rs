@@ -2,7 +2,11 @@
 
 mod support;
 
-use ringmq_storage_engine::disk::sim::{CrashPolicy, Damage, SimDisk, SimDiskOptions};
+use ringmq_storage_engine::disk::sim::{
+    CrashPolicy, Damage, Fault, FaultEffect, SimDisk, SimDiskOptions,
+};
+use ringmq_storage_engine::disk::{Disk, DiskErrorKind, DiskOperation};
+use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::{SimExecutor, SimRuntime};
@@ -116,6 +120,11 @@ fn all_but_the_damaged_frame_is_served() {
             store.stop().await.expect("there is nothing to write");
         }
     });
+    assert_reached(&[
+        "recovery: a frame behind the damage is served",
+        "recovery: a queue behind the damage is unknown",
+        "verdict: messages before a batch are damaged",
+    ]);
 }
 
 async fn check(store: &SimStore, queue: QueueHandle, written: &Written, block: u64) {
@@ -201,4 +210,63 @@ fn several_gaps_are_passed() {
         assert_eq!(missing, holes.map(|(_, offset)| offset));
         assert_eq!(read, MESSAGES - missing.len() as u64);
     });
+    assert_reached(&["recovery: bytes of the log are unreadable"]);
+}
+
+/// A segment that is not opened, for want of descriptors say, may hold what was acknowledged: the start ends, and the next
+/// one serves it. A segment that is gone costs what was in it.
+#[test]
+fn a_segment_behind_the_damage_is_waited_for_unless_it_is_gone() {
+    on_disk(async |disk, runtime| {
+        let store = open(&disk, &runtime).await;
+        let written = fill(&store).await;
+        runtime.sleep(Duration::from_millis(500)).await;
+        let segment_bytes = options().segment_bytes;
+        let image = damaged(&disk, written[&(QUEUES[0], 2)]);
+        // One that may hold claims to durability, and one that only the search for what stands behind asks for.
+        let last = written.values().max().expect("much was written") / segment_bytes;
+        for segment in [2, last] {
+            image.inject(Fault {
+                operation: DiskOperation::Open,
+                file_prefix: format!("{segment:020}.seg"),
+                skip: 0,
+                times: 50,
+                effect: FaultEffect::Fail(DiskErrorKind::Failed),
+            });
+            let (device, clock) = (image.clone(), runtime.clone());
+            let refused = Store::open(device, clock, options(), TestState::default()).await;
+            let refused = refused.err().expect("it does not open");
+            assert!(refused.to_string().contains("Open of"), "{refused}");
+            image.clear_faults();
+        }
+        let store = open(&image, &runtime).await;
+        assert_eq!(store.health().mode, LogMode::ReadOnly);
+        let end = store.visible_offset(QUEUES[1]);
+        assert_eq!(end, Some(QueueOffset(MESSAGES)));
+        store.stop().await.expect("there is nothing to write");
+
+        let middle = written[&(QUEUES[1], MESSAGES / 2)] / segment_bytes;
+        let name = format!("{middle:020}.seg");
+        image.remove(&name).await.expect("it is there");
+        let store = open(&image, &runtime).await;
+        for queue in QUEUES {
+            for offset in 0..MESSAGES {
+                let block = written[&(queue, offset)];
+                let gone = block / segment_bytes == middle || (queue, offset) == (QUEUES[0], 2);
+                match store.read(queue, QueueOffset(offset), ONE).await {
+                    Ok(read) => {
+                        let found = bodies(&read.batches[0].bytes);
+                        assert!(!gone && found == [text(queue, offset).into_bytes()]);
+                    }
+                    Err(ReadError::Corrupt { .. }) => assert!(gone, "{queue:?} {offset}"),
+                    Err(error) => panic!("{queue:?} {offset}: {error}"),
+                }
+            }
+        }
+    });
+    assert_reached(&[
+        "recovery: a segment that may hold claims is not opened",
+        "recovery: a segment behind the damage is not opened",
+        "recovery: a segment is missing behind the damage",
+    ]);
 }

@@ -5,6 +5,7 @@ mod support;
 
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::disk::sim::{Damage, SimDisk, SimDiskOptions};
+use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::{SeededRandom, SimExecutor, SimRuntime};
@@ -256,6 +257,10 @@ fn lost_and_damaged_bundles_are_made_again_byte_for_byte() {
             disk.lift_damage();
         }
     });
+    assert_reached(&[
+        "index: an older one is made again first",
+        "verdict: a reader has an index made again",
+    ]);
 }
 
 #[test]
@@ -384,6 +389,7 @@ fn several_oldest_bundles_may_be_lost_and_silent_queues_keep_their_place() {
             }
         }
     });
+    assert_reached(&["index: the next one tells where queues start"]);
 }
 
 #[cfg(target_os = "linux")]

@@ -7,6 +7,7 @@ use ringmq_storage_engine::disk::sim::{
     CrashPolicy, Damage, Fault, FaultEffect, SimDisk, SimDiskOptions,
 };
 use ringmq_storage_engine::disk::{Disk, DiskErrorKind, DiskOperation};
+use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::{SeededRandom, SimExecutor, SimRuntime};
@@ -304,6 +305,7 @@ fn reads_that_fail_for_a_moment_at_a_start_cost_nothing() {
             assert_eq!(found, ["one", "two", "three"], "{skip}");
         });
     }
+    assert_reached(&["recovery: one bad read is made again, and shorter"]);
 }
 
 /// As it is without descriptors: for a moment it costs nothing, for longer it refuses the start, and what was
@@ -352,6 +354,7 @@ fn a_segment_that_is_not_opened_at_a_start_is_not_taken_for_damage() {
             );
         });
     }
+    assert_reached(&["recovery: a segment to be replayed is not opened"]);
 }
 
 /// The last frame is damaged, no later one tells, but a snapshot was published behind it.
@@ -551,6 +554,7 @@ fn a_full_disk_refuses_appends_until_space_returns() {
         store.durable(end).await.unwrap();
         store.stop().await.unwrap();
     });
+    assert_reached(&["verdict: no space", "verdict: there is space again"]);
 }
 
 #[test]

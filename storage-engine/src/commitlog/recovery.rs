@@ -108,7 +108,10 @@ pub async fn collect_claims<D: Disk>(
                 at.0 += BLOCK_BYTES as u64;
             }
             Err(Miss::NoSegment(_)) => at = geometry.next_base(at),
-            Err(Miss::NotOpened(error)) => return Err(error),
+            Err(Miss::NotOpened(error)) => {
+                mark!("recovery: a segment that may hold claims is not opened");
+                return Err(error);
+            }
             _ => at.0 += BLOCK_BYTES as u64,
         }
     }

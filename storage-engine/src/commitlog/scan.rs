@@ -97,7 +97,12 @@ impl<D: Disk> FrameScan<D> {
         let bytes = match segment.file.read_at(offset, wanted).await {
             Ok(bytes) => bytes,
             // One bad block must not hide the good ones around it.
-            Err(_) => insist(async || segment.file.read_at(offset, len).await).await?,
+            Err(_) => {
+                mark!("recovery: one bad read is made again, and shorter");
+                insist(async || segment.file.read_at(offset, len).await)
+                    .await
+                    .inspect_err(|_| mark!("recovery: bytes of the log are unreadable"))?
+            }
         };
         let slice = SharedSlice::of_read(bytes.clone(), 0..len);
         self.window = Some(Window { start: at, bytes });
@@ -126,6 +131,7 @@ impl<D: Disk> FrameScan<D> {
         header.check_follows(link.unwrap_or(&unlinked), meta.log_id, at)?;
         let valid_below = meta.valid_below(header.epoch);
         if at >= valid_below {
+            mark!("recovery: a frame of a dropped life is passed over");
             return Err(Miss::CutOff(valid_below));
         }
         let frame_bytes = header.frame_bytes();
@@ -164,7 +170,10 @@ impl<D: Disk> FrameScan<D> {
         }
         match self.frame_at(next_base, Some(link), meta).await {
             Err(miss) if !matches!(miss, Miss::NotOpened(_)) => here,
-            rolled => rolled,
+            rolled => {
+                mark!("recovery: the log goes on in the next segment");
+                rolled
+            }
         }
     }
 }

@@ -85,16 +85,19 @@ impl<D: Disk> Segments<D> {
                 && whole
                 && spares.len() < spares_max
             {
+                mark!("recovery: a retired segment is kept for reuse");
                 spares.push(number);
             } else if let Some(number) = bundle::number_of(name) {
                 bundles.push(number);
             } else if is_waste(name) {
+                mark!("recovery: what a crash left half done is removed");
                 disk.remove(name).await?;
                 removed = true;
             }
         }
         // The removal of a bundle can be lost although its segment is gone.
         for orphan in bundles.into_iter().filter(|number| !known.contains(number)) {
+            mark!("recovery: an index without its segment is removed");
             disk.remove(&bundle::file_name(orphan)).await?;
             removed = true;
         }

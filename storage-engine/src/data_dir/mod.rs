@@ -185,6 +185,7 @@ fn inspect(path: &Path) -> Result<Found, DataDirError> {
             let mut files =
                 fs::read_dir(&shard).map_err(|e| DataDirError::io("list", &shard, e))?;
             if files.next().is_some() {
+                mark!("data_dir: shards without a superblock");
                 return Err(DataDirError::SuperblockMissing {
                     path: path.to_path_buf(),
                 });
@@ -220,6 +221,7 @@ fn read_superblock(path: &Path) -> Result<Option<Superblock>, DataDirError> {
         match Superblock::decode(&bytes) {
             Ok(superblock) => {
                 if let Some((file, source)) = damage {
+                    mark!("data_dir: the copy of the superblock is used");
                     tracing::warn!(?file, %source, "superblock is damaged; its copy is used");
                 }
                 return Ok(Some(superblock));
@@ -234,11 +236,17 @@ fn read_superblock(path: &Path) -> Result<Option<Superblock>, DataDirError> {
     }
     let path_buf = || path.to_path_buf();
     match (newer, damage) {
-        (Some(found), _) => Err(DataDirError::Newer {
-            path: path_buf(),
-            found,
-        }),
-        (None, Some((path, source))) => Err(DataDirError::Unreadable { path, source }),
+        (Some(found), _) => {
+            mark!("data_dir: it is of a newer version");
+            Err(DataDirError::Newer {
+                path: path_buf(),
+                found,
+            })
+        }
+        (None, Some((path, source))) => {
+            mark!("data_dir: no superblock can be read");
+            Err(DataDirError::Unreadable { path, source })
+        }
         (None, None) => Ok(None),
     }
 }
@@ -311,6 +319,7 @@ fn adopt(
     for shard in 0..found {
         let shard_path = shard_path(path, shard);
         if !shard_path.is_dir() {
+            mark!("data_dir: a shard is missing");
             return Err(DataDirError::ShardMissing { path: shard_path });
         }
     }
@@ -339,6 +348,7 @@ fn repair(path: &Path, superblock: &Superblock) -> Result<(), DataDirError> {
     if same(SUPERBLOCK) && same(SUPERBLOCK_COPY) {
         return Ok(());
     }
+    mark!("data_dir: the superblocks are written again");
     write_superblock(path, superblock)
 }
 

@@ -1,6 +1,7 @@
 //! Every refusal of a data directory, and what it repairs.
 
 use super::*;
+use crate::marks::assert_reached;
 use std::os::unix::fs::FileExt;
 
 fn identity() -> Identity {
@@ -141,6 +142,7 @@ fn a_newer_version_is_refused() {
         matches!(refused, DataDirError::Newer { found: 2, .. }),
         "{refused}"
     );
+    assert_reached(&["data_dir: it is of a newer version"]);
 }
 
 #[test]
@@ -164,6 +166,11 @@ fn one_damaged_copy_is_repaired_and_two_are_reported() {
         matches!(refused, DataDirError::Unreadable { .. }),
         "{refused}"
     );
+    assert_reached(&[
+        "data_dir: the copy of the superblock is used",
+        "data_dir: the superblocks are written again",
+        "data_dir: no superblock can be read",
+    ]);
 }
 
 #[test]
@@ -195,6 +202,7 @@ fn shard_data_without_a_superblock_is_never_empty() {
         matches!(refused, DataDirError::SuperblockMissing { .. }),
         "{refused}"
     );
+    assert_reached(&["data_dir: shards without a superblock"]);
 }
 
 #[test]
@@ -206,6 +214,7 @@ fn a_counted_shard_that_is_gone_is_damage() {
         matches!(refused, DataDirError::ShardMissing { .. }),
         "{refused}"
     );
+    assert_reached(&["data_dir: a shard is missing"]);
 }
 
 #[test]

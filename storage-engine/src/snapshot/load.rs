@@ -54,7 +54,10 @@ pub async fn load<D: Disk>(
         };
         match found {
             Ok(info) => kept.insert(0, info),
-            Err(error) => damaged.push(error),
+            Err(error) => {
+                mark!("recovery: a snapshot is passed over");
+                damaged.push(error);
+            }
         }
         if kept.len() == 2 {
             break;
@@ -67,10 +70,13 @@ pub async fn load<D: Disk>(
             let mut walk = Walk::open(disk, &file_name(info.last_stamp), log_id).await?;
             while let Some(chunk) = walk.next().await? {
                 let what = restore(chunk.stamp, walk.payload());
-                what.map_err(|what| SnapshotError::Refused {
-                    file: walk.name.clone(),
-                    number: chunk.number,
-                    what,
+                what.map_err(|what| {
+                    mark!("recovery: the state refuses a snapshot");
+                    SnapshotError::Refused {
+                        file: walk.name.clone(),
+                        number: chunk.number,
+                        what,
+                    }
                 })?;
             }
             SnapshotOutcome::Present(*info)

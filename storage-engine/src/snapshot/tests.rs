@@ -2,6 +2,7 @@ use super::*;
 use crate::disk::sim::{CrashPolicy, Damage, Fault, FaultEffect, SimDisk, SimDiskOptions};
 use crate::disk::{Disk, DiskErrorKind, DiskFile, DiskOperation, Durability};
 use crate::fixture::{on_disk, seed};
+use crate::marks::assert_reached;
 use crate::runtime::sim::{SeededRandom, SimExecutor, SimRuntime};
 use std::rc::Rc;
 
@@ -118,6 +119,20 @@ fn a_damaged_one_falls_back_to_the_older_and_two_are_not_nothing() {
             SnapshotOutcome::Present(third)
         );
     });
+}
+
+/// A state may know better than the checksums.
+#[test]
+fn what_the_state_refuses_is_named() {
+    on_disk(seed(), |disk, _| async move {
+        publish(&disk, &chunks(1, 100, 3)).await;
+        let refused = load(&disk, LOG_ID, |_, _| Err("nonsense".to_owned())).await;
+        let Err(SnapshotError::Refused { number, what, .. }) = refused else {
+            panic!("it was taken");
+        };
+        assert_eq!((number, what.as_str()), (0, "nonsense"));
+    });
+    assert_reached(&["recovery: the state refuses a snapshot"]);
 }
 
 /// A disk with these bytes as its only snapshot.

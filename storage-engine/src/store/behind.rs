@@ -13,7 +13,7 @@ use crate::commitlog::frame::{FRAME_HEADER_BYTES, Link};
 use crate::commitlog::placement::Geometry;
 use crate::commitlog::record::{RawRecords, RecordKind};
 use crate::commitlog::scan::{FrameScan, Miss, ScannedFrame};
-use crate::disk::{BLOCK_BYTES, Disk};
+use crate::disk::{BLOCK_BYTES, Disk, DiskError};
 use crate::index::Catalog;
 use crate::position::{Position, QueueHandle, QueueOffset};
 use crate::runtime::Runtime;
@@ -67,12 +67,13 @@ pub(super) struct Search<'a, D: Disk, S> {
 }
 
 impl<D: Disk, S: StateMachine> Search<'_, D, S> {
+    /// Fails if a segment cannot be opened: that says nothing about what is in it.
     pub(super) async fn run<R: Runtime>(
         mut self,
         runtime: &R,
         scan: &mut FrameScan<D>,
         link: &Link,
-    ) -> Behind {
+    ) -> Result<Behind, DiskError> {
         let mut behind = Behind::default();
         let (mut last, mut at) = (*link, link.end);
         while at < self.durable {
@@ -84,11 +85,18 @@ impl<D: Disk, S: StateMachine> Search<'_, D, S> {
                     behind.end = at;
                     runtime.yield_now().await;
                 }
-                Err(Miss::NoSegment(_) | Miss::NotOpened(_)) => at = self.geometry.next_base(at),
+                Err(Miss::NoSegment(_)) => {
+                    mark!("recovery: a segment is missing behind the damage");
+                    at = self.geometry.next_base(at);
+                }
+                Err(Miss::NotOpened(error)) => {
+                    mark!("recovery: a segment behind the damage is not opened");
+                    return Err(error);
+                }
                 _ => at.0 += BLOCK_BYTES as u64,
             }
         }
-        behind
+        Ok(behind)
     }
 
     fn add(&mut self, frame: &ScannedFrame<D>, behind: &mut Behind) {
@@ -120,6 +128,7 @@ impl<D: Disk, S: StateMachine> Search<'_, D, S> {
         let queue = QueueHandle(batch.header().queue_handle);
         // Made behind the damage, or removed before it: nobody can ask for it.
         let Some(known_next) = self.state.next_offset(queue) else {
+            mark!("recovery: a queue behind the damage is unknown");
             return Ok(());
         };
         let island = behind.queues.get(&queue).copied().unwrap_or_else(|| {

@@ -87,8 +87,7 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
     }
     let mut scan = FrameScan::new(Rc::clone(&segments), geometry);
     let replay = Replay::new(geometry, &catalog, &mut state);
-    let all = Position(u64::MAX);
-    let mut replayed = replay.run(runtime, &mut scan, &meta, start, all).await?;
+    let mut replayed = replay.run(runtime, &mut scan, &meta, start).await?;
     load_start(&segments, geometry, &catalog, &meta).await?;
     let link = link_of(&replayed, start);
 
@@ -120,6 +119,9 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
         }
         Verdict::TornTail => {
             mark!("recovery: the tail is cut");
+            if claims.frames_behind > 0 {
+                mark!("recovery: whole frames behind a hole are dropped");
+            }
             replayed.prove(claims.durable);
             let unproven = &replayed.unproven;
             tail_copy.write_again(&mut scan, &meta, unproven).await?;
@@ -152,7 +154,7 @@ pub(super) async fn recover<D: Disk, R: Runtime, S: StateMachine>(
             segment: replayed.segment,
             durable: damage.durable,
         };
-        behind = search.run(runtime, &mut scan, &link).await;
+        behind = search.run(runtime, &mut scan, &link).await?;
     } else {
         // With damage, what the state knows and the index does not is damaged, not gone.
         let next_offsets = state.next_offsets().into_iter();
@@ -194,21 +196,29 @@ fn known<D: Disk, R: Runtime>(
             }
             Ok(Known { meta, slot_lost })
         }
-        Loaded::Newer(found) => Err(OpenError::NewerVersion {
-            file: META_FILE.to_owned(),
-            found,
-            known: crate::shard_meta::VERSION,
-        }),
+        Loaded::Newer(found) => {
+            mark!("recovery: shard.meta is of a newer version");
+            Err(OpenError::NewerVersion {
+                file: META_FILE.to_owned(),
+                found,
+                known: crate::shard_meta::VERSION,
+            })
+        }
         // Segments come only after the first write of shard.meta has ended.
         Loaded::Empty | Loaded::Unreadable(_) if is_new => {
+            if loaded != Loaded::Empty {
+                mark!("recovery: the first write of shard.meta is torn");
+            }
             let log_id = u128::from(runtime.random_u64()) << 64 | u128::from(runtime.random_u64());
             mark!("recovery: a new directory");
             let (meta, slot_lost) = (ShardMeta::new(log_id), false);
             Ok(Known { meta, slot_lost })
         }
-        Loaded::Empty => Err(OpenError::MetaUnreadable(
-            "it is empty, but there are segments".to_owned(),
-        )),
+        Loaded::Empty => {
+            mark!("recovery: shard.meta is empty beside segments");
+            let why = "it is empty, but there are segments";
+            Err(OpenError::MetaUnreadable(why.to_owned()))
+        }
         Loaded::Unreadable(why) => {
             mark!("recovery: both slots of shard.meta are lost");
             Err(OpenError::MetaUnreadable(why))
@@ -230,7 +240,6 @@ async fn load_snapshot<D: Disk, S: StateMachine>(
         .await
         .map_err(unavailable)?;
     for error in &loaded.damaged {
-        mark!("recovery: a snapshot is passed over");
         tracing::error!(%error, "a snapshot was passed over");
     }
     state.restore_finished();
@@ -250,10 +259,15 @@ fn start_of_replay<D: Disk>(
             let last_byte = Position(info.replay_from.0.saturating_sub(1));
             geometry.base_of(geometry.segment_of(last_byte))
         }
-        SnapshotOutcome::Absent | SnapshotOutcome::Unreadable => Position(0),
+        SnapshotOutcome::Absent => Position(0),
+        SnapshotOutcome::Unreadable => {
+            mark!("recovery: no snapshot is whole");
+            Position(0)
+        }
     };
     let number = geometry.segment_of(start);
     if start < meta.log_start || (!segments.contains(number) && !segments.numbers().is_empty()) {
+        mark!("recovery: the log does not reach back to where the state could begin");
         return Err(OpenError::StateUnavailable(format!(
             "it would have to be replayed from {start}, but the log starts at {} (snapshots: {:?})",
             meta.log_start, loaded.outcome

@@ -110,6 +110,7 @@ async fn retire_below_start<D: Disk, R: Runtime, S: StateMachine>(
     let start = inner.geometry.segment_of(inner.meta.log_start());
     for number in inner.segments.numbers() {
         if number < start {
+            mark!("recovery: a retired segment is still there");
             tracing::info!(segment = number, "a retired segment was still there");
             inner.segments.retire(number, false).await?;
         }

@@ -84,6 +84,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         }
         let dense = dense_prefix(&found, from).map_err(|error| self.at_damage(error))?;
         if dense.is_empty() {
+            mark!("verdict: messages that the state knows of are missing");
             // A snapshot knows of more than the damaged log can show.
             let damage = self.condition.damage.borrow();
             let position = damage
@@ -220,6 +221,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
                 }
                 Err(error) => return Err(ReadError::Index(error)),
             };
+            mark!("verdict: a reader has an index made again");
             tracing::warn!(segment, %cause, "rebuilding an index");
             rebuilt += 1;
             let _turn = self.rebuilding.take().await;
@@ -318,6 +320,7 @@ fn dense_prefix(found: &[BatchRef], from: QueueOffset) -> Result<&[BatchRef], Re
             return Ok(&found[..n]);
         }
         if batch.base_offset > next {
+            mark!("verdict: messages before a batch are damaged");
             return Err(ReadError::Corrupt {
                 position: batch.position,
                 next_readable: batch.base_offset,

@@ -31,6 +31,7 @@ pub(super) async fn rebuild_index<D: Disk>(
                 wanted.pop();
             }
             Err(IndexError::NeedsRebuild { segment, .. }) if segment < number => {
+                mark!("index: an older one is made again first");
                 wanted.push(segment);
             }
             Err(error) => return Err(error),
@@ -87,9 +88,12 @@ async fn scan<D: Disk>(
 ) -> Result<Scanned, IndexError> {
     // Held open, so that nothing below passes for damage because there is no descriptor for it.
     let opened = insist(async || segments.file(number).await).await;
-    let _opened = opened.map_err(|cause| IndexError::NotOpened {
-        segment: number,
-        cause,
+    let _opened = opened.map_err(|cause| {
+        mark!("index: its segment is not opened");
+        IndexError::NotOpened {
+            segment: number,
+            cause,
+        }
     })?;
     let base = geometry.base_of(number);
     let mut index = ActiveIndex::new(base);
@@ -122,6 +126,9 @@ async fn scan<D: Disk>(
         }
     }
     is_whole &= last.is_some_and(|last| end_index == Some(last.next_index));
+    if !is_whole {
+        mark!("index: not all of a segment is found");
+    }
     Ok(Scanned {
         index,
         sealed_at,

@@ -4,7 +4,7 @@ use super::OpenError;
 use super::tail_copy::Unproven;
 use crate::commitlog::frame::{FRAME_HEADER_BYTES, Link};
 use crate::commitlog::placement::Geometry;
-use crate::commitlog::record::{EngineRecord, RawRecord, RawRecords, RecordKind};
+use crate::commitlog::record::{RawRecord, RawRecords, RecordKind};
 use crate::commitlog::scan::{FrameScan, Miss, ScannedFrame};
 use crate::disk::Disk;
 use crate::index::Catalog;
@@ -29,8 +29,6 @@ pub(super) struct Replayed {
     pub(super) ended: BTreeMap<u64, SealedAt>,
     /// The segment of the last frame.
     pub(super) segment: Option<u64>,
-    /// Highest log start that a record names.
-    pub(super) log_start: Position,
     /// The newest frames: no other frame of the log says that they are durable.
     pub(super) unproven: Unproven,
 }
@@ -63,7 +61,6 @@ impl<'a, D: Disk, S: StateMachine> Replay<'a, D, S> {
             miss: String::new(),
             ended: BTreeMap::new(),
             segment: None,
-            log_start: Position(0),
             unproven: Unproven::new(),
         };
         Self {
@@ -74,14 +71,13 @@ impl<'a, D: Disk, S: StateMachine> Replay<'a, D, S> {
         }
     }
 
-    /// Replays from `start`, the base of a segment, to the first miss or to `end`.
+    /// Replays from `start`, the base of a segment, to the first miss.
     pub(super) async fn run<R: Runtime>(
         mut self,
         runtime: &R,
         scan: &mut FrameScan<D>,
         meta: &ShardMeta,
         start: Position,
-        end: Position,
     ) -> Result<Replayed, OpenError> {
         let genesis = Link::GENESIS;
         let first_link = (start == Position(0)).then_some(&genesis);
@@ -89,15 +85,15 @@ impl<'a, D: Disk, S: StateMachine> Replay<'a, D, S> {
         let mut count = 0u64;
         loop {
             let frame = match found {
-                Ok(frame) if frame.header.position >= end => {
-                    self.replayed.miss = format!("the log was cut at {end}");
-                    return Ok(self.replayed);
-                }
                 Ok(frame) => frame,
-                Err(Miss::NotOpened(error)) => return Err(error.into()),
+                Err(Miss::NotOpened(error)) => {
+                    mark!("recovery: a segment to be replayed is not opened");
+                    return Err(error.into());
+                }
                 Err(miss) => return Ok(self.ended_by(&miss)),
             };
             if let Err(what) = check_records(&frame) {
+                mark!("recovery: a whole frame's records are not whole");
                 self.replayed.miss = what;
                 return Ok(self.replayed);
             }
@@ -151,6 +147,7 @@ impl<'a, D: Disk, S: StateMachine> Replay<'a, D, S> {
         record: &RawRecord<'_>,
     ) -> Result<(), OpenError> {
         let contradiction = |what: String| {
+            mark!("recovery: a record contradicts the log");
             OpenError::StateUnavailable(format!(
                 "the record at {position} contradicts the log: {what}"
             ))
@@ -171,11 +168,8 @@ impl<'a, D: Disk, S: StateMachine> Replay<'a, D, S> {
                 self.state
                     .apply(position, time, RecordRef::Control(record.payload));
             }
-            RecordKind::Engine => {
-                if let Some(EngineRecord::LogStart(start)) = EngineRecord::decode(record.payload) {
-                    self.replayed.log_start = self.replayed.log_start.max(start);
-                }
-            }
+            // Where the log starts is in shard.meta, too.
+            RecordKind::Engine => {}
         }
         Ok(())
     }

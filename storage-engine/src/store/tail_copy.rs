@@ -64,7 +64,9 @@ impl<D: Disk> TailCopy<'_, D> {
             mark!("recovery: a copy of the tail is put back");
             tracing::info!(bytes = frames.len(), "an interrupted start is taken up");
             // Without room for a second copy the first one has to do.
-            self.copy(NAMES[1 - number], &frames).await?;
+            if !self.copy(NAMES[1 - number], &frames).await? {
+                mark!("recovery: a copy of the tail is put back without another");
+            }
             self.write_in_place(&frames).await?;
         }
         self.remove().await
@@ -94,6 +96,7 @@ impl<D: Disk> TailCopy<'_, D> {
         if self.copy(NAMES[0], &frames).await? {
             self.write_in_place(&frames).await?;
         } else {
+            mark!("recovery: no space to write the tail again");
             // A full disk is no reason not to serve, and without a copy it is safer to leave them as they are.
             tracing::warn!("no space to write the newest frames again; they are only synced");
         }
@@ -147,8 +150,12 @@ impl<D: Disk> TailCopy<'_, D> {
             None
         };
         file.close().await?;
-        // What cannot be read was torn by a power cut, so nothing had been written in place yet.
-        Ok(bytes.and_then(|bytes| self.frames_of(&bytes)))
+        let frames = bytes.and_then(|bytes| self.frames_of(&bytes));
+        if frames.is_none() {
+            // It was torn by a power cut, so nothing had been written in place yet, or a later start has left it.
+            mark!("recovery: a copy of the tail does not count");
+        }
+        Ok(frames)
     }
 
     fn frames_of(&self, bytes: &[u8]) -> Option<Vec<u8>> {

@@ -41,7 +41,9 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             };
             match self.segments.prepare(number).await {
                 Ok(_) => {
-                    self.condition.no_space.set(false);
+                    if self.condition.no_space.replace(false) {
+                        mark!("verdict: there is space again");
+                    }
                     self.condition.wanted_segment.set(None);
                     self.signals.room.notify();
                 }

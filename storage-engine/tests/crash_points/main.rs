@@ -22,6 +22,7 @@ mod state;
 mod workload;
 
 use ringmq_storage_engine::disk::sim::{CrashPolicy, Damage};
+use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::runtime::sim::SeededRandom;
 use ringmq_storage_engine::store::WriteMode;
 use run::{Ended, Life, Plan, Variant};
@@ -67,6 +68,13 @@ fn every_effect_point_under_every_policy() {
             "a workload of {points} effect points proves little"
         );
     }
+    assert_reached(&[
+        "recovery: the first write of shard.meta is torn",
+        "recovery: whole frames behind a hole are dropped",
+        "recovery: a frame of a dropped life is passed over",
+        "recovery: the log goes on in the next segment",
+        "recovery: what a crash left half done is removed",
+    ]);
 }
 
 #[test]
@@ -99,6 +107,11 @@ fn long_lives_with_retention_and_many_cuts() {
         cuts += Life::new(&plan).live_through_cuts(8, &mut random);
     }
     println!("{cuts} cuts in long lives, RINGMQ_SEED={base}");
+    assert_reached(&[
+        "recovery: a retired segment is still there",
+        "recovery: a retired segment is kept for reuse",
+        "recovery: an index without its segment is removed",
+    ]);
 }
 
 #[test]

@@ -83,18 +83,26 @@ impl<D: Disk> Catalog<D> {
         for (scans, segment) in behind.into_iter().enumerate() {
             match self.starts_of(segment).await {
                 Ok(Some(all)) => {
+                    mark!("index: the next one tells where queues start");
                     starts.add(all);
                     return starts.into_directory();
                 }
                 // Retention took it, and it was not the oldest: everything is about to go.
                 Ok(None) => return Vec::new(),
-                Err(_) if scans == SCANS_MAX => return Vec::new(),
+                Err(_) if scans == SCANS_MAX => {
+                    mark!("index: too many in a row are lost");
+                    return Vec::new();
+                }
                 Err(_) => match scan(segment).await {
                     Some(index) => starts.add_index(&index),
-                    None => return Vec::new(),
+                    None => {
+                        mark!("index: a damaged segment leaves it unknown where queues start");
+                        return Vec::new();
+                    }
                 },
             }
         }
+        mark!("index: what is in memory tells where queues start");
         for (_, index) in self.inner.slots.borrow().in_memory() {
             starts.add_index(index);
         }
