@@ -7,8 +7,8 @@ use ringmq_broker::node::{NodeHandle, ShardCommand};
 use ringmq_broker::session::link::{Link, Phase};
 use ringmq_broker::session::native::Session;
 use ringmq_broker::session::reader::Reader;
-use ringmq_broker::session::source::{Receive, Source};
 use ringmq_broker::session::serve::Connection;
+use ringmq_broker::session::source::{Receive, Source};
 use ringmq_broker::shard::{Shard, ShardSettings};
 use ringmq_broker::state::ShardState;
 use ringmq_storage_engine::disk::sim::{SimDisk, SimDiskOptions};
@@ -76,7 +76,10 @@ impl Machine {
         // Longer than any wait or timeout of a request.
         self.wait(Duration::from_secs(120));
         let used = self.shard.received_budget().used() + self.shard.unsent_budget().used();
-        assert_eq!(used, 0, "bytes of connections that are gone are still counted");
+        assert_eq!(
+            used, 0,
+            "bytes of connections that are gone are still counted"
+        );
         let store = self.shard.store();
         assert!(store.health().is_writable(), "{:?}", store.health());
         assert_eq!(self.shard.with_state(|state| state.defect().cloned()), None);
@@ -158,7 +161,11 @@ impl Peer {
         let runtime = machine.executor.runtime();
         let (to_shard, from_shard) = (Rc::<Pipe>::default(), Rc::<Pipe>::default());
         let link = Rc::new(Link::new(shard));
-        runtime.spawn(send(Rc::clone(&link), Rc::clone(&from_shard), runtime.clone()));
+        runtime.spawn(send(
+            Rc::clone(&link),
+            Rc::clone(&from_shard),
+            runtime.clone(),
+        ));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let connection = Connection::new(shard.clone(), Rc::clone(&link), 1, address);
         let session = Rc::new(RefCell::new(Session::new(*shard.limits(), 0)));
@@ -167,7 +174,14 @@ impl Peer {
             runtime: runtime.clone(),
         };
         let served = Rc::clone(&link);
-        let mut reader = Reader::new(shard.clone(), session, Rc::clone(&link), connection, source, true);
+        let mut reader = Reader::new(
+            shard.clone(),
+            session,
+            Rc::clone(&link),
+            connection,
+            source,
+            true,
+        );
         runtime.spawn(async move {
             reader.run().await;
             reader.connection.closed();

@@ -35,27 +35,41 @@ pub fn request(kind: u8, script: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         5 | 6 => frame!(Fetch, fetch(script)?),
         7 => frame!(OffsetQuery, offset_query(script)?),
         8 => frame!(OffsetCommit, commit(script)?),
-        9 => frame!(OffsetFetch, OffsetFetchRequestT {
-            group: group(script)?,
-            topic: topic(script)?,
-            queues: Some(queues(script)?),
-        }),
+        9 => frame!(
+            OffsetFetch,
+            OffsetFetchRequestT {
+                group: group(script)?,
+                topic: topic(script)?,
+                queues: Some(queues(script)?),
+            }
+        ),
         10 => frame!(OffsetReset, reset(script)?),
-        11 => frame!(LeaseAcquire, LeaseAcquireRequestT {
-            group: group(script)?,
-            member: "m".to_owned(),
-            topic: topic(script)?,
-            queues: Some(queues(script)?),
-            term_ms: script.arbitrary()?,
-        }),
-        12 => frame!(LeaseRelease, LeaseReleaseRequestT {
-            group: group(script)?,
-            member: "m".to_owned(),
-            topic: topic(script)?,
-            queues: Some(queues(script)?),
-        }),
+        11 => frame!(
+            LeaseAcquire,
+            LeaseAcquireRequestT {
+                group: group(script)?,
+                member: "m".to_owned(),
+                topic: topic(script)?,
+                queues: Some(queues(script)?),
+                term_ms: script.arbitrary()?,
+            }
+        ),
+        12 => frame!(
+            LeaseRelease,
+            LeaseReleaseRequestT {
+                group: group(script)?,
+                member: "m".to_owned(),
+                topic: topic(script)?,
+                queues: Some(queues(script)?),
+            }
+        ),
         13 => frame!(MessageQuery, message_query(script)?),
-        14 => frame!(TopicDescribe, TopicDescribeRequestT { name: topic(script)? }),
+        14 => frame!(
+            TopicDescribe,
+            TopicDescribeRequestT {
+                name: topic(script)?
+            }
+        ),
         _ => frame!(ShardStatus, ShardStatusRequestT::default()),
     })
 }

@@ -12,6 +12,8 @@ mod data_dir;
 mod index_bundle;
 #[path = "../../fuzz/checks/segment.rs"]
 mod segment;
+#[path = "../../fuzz/checks/session.rs"]
+mod session;
 #[path = "../../fuzz/checks/shard_meta.rs"]
 mod shard_meta;
 #[path = "../../fuzz/checks/snapshot.rs"]
@@ -27,13 +29,13 @@ mod seed_file;
 /// What a fuzz target does with its input; it panics where the code that reads it is wrong.
 type Check = fn(&[u8]);
 
-/// All but `session`, whose inputs are scripts.
-const TARGETS: [(&str, Check); 9] = [
+const TARGETS: [(&str, Check); 10] = [
     ("config", config::check),
     ("control_record", control_record::check),
     ("data_dir", data_dir::check),
     ("index_bundle", index_bundle::check),
     ("segment", segment::check),
+    ("session", session::check),
     ("shard_meta", shard_meta::check),
     ("snapshot", snapshot::check),
     ("state_chunk", state_chunk::check),
