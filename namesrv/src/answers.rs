@@ -14,9 +14,10 @@ const TABLE_BYTES: usize = 160;
 const STRING_BYTES: usize = 16;
 
 /// A frame of the kind that was asked, or an error frame.
-pub(crate) type Answer = Result<Vec<u8>, Refusal>;
+pub type Answer = Result<Vec<u8>, Refusal>;
 
-pub(crate) fn error(kind: u16, correlation_id: u64, refusal: &Refusal) -> Vec<u8> {
+/// Why a request of this kind was refused.
+pub fn error(kind: u16, correlation_id: u64, refusal: &Refusal) -> Vec<u8> {
     let response = schema::ErrorResponseT {
         code: refusal.code.number(),
         message: Some(refusal.message.clone()),
@@ -28,7 +29,8 @@ pub(crate) fn error(kind: u16, correlation_id: u64, refusal: &Refusal) -> Vec<u8
     encode(kind, bits, correlation_id, 0, |b| response.pack(b))
 }
 
-pub(crate) fn route_query(table: &RouteTable, correlation_id: u64, topics: &[String]) -> Answer {
+/// Where these topics are. Refused if that does not fit one frame.
+pub fn route_query(table: &RouteTable, correlation_id: u64, topics: &[String]) -> Answer {
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     let (routes, shards, bytes) = routes(table, &names);
     check_size("routes", names.len(), bytes)?;
@@ -46,7 +48,7 @@ pub(crate) fn route_query(table: &RouteTable, correlation_id: u64, topics: &[Str
 }
 
 /// One push of a watch. All carry MORE: the watch is answered as long as the connection lives.
-pub(crate) fn watch_push(table: &RouteTable, correlation_id: u64, topics: &[Arc<str>]) -> Vec<u8> {
+pub fn watch_push(table: &RouteTable, correlation_id: u64, topics: &[Arc<str>]) -> Vec<u8> {
     let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
     let (routes, shards, _) = routes(table, &names);
     let response = schema::RouteWatchResponseT {

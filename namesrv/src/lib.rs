@@ -8,11 +8,11 @@
 //!
 //! Decisions are pure and take the time as an argument: [`route_table`] (what is registered, by whom, since when),
 //! [`broker_table`] (the same for brokers of RocketMQ),
-//! [`liveness`] (who is silent for too long), [`watch`] (who must be told what). [`Server`] is the glue around them:
+//! [`liveness`] (who is silent for too long), [`watch`] (who must be told what), [`answers`] (in which bytes). [`Server`] is the glue around them:
 //! sockets, timers, limits. It needs a tokio runtime of any kind, so a broker can embed it.
 #![forbid(unsafe_code)]
 
-mod answers;
+pub mod answers;
 pub mod broker_table;
 mod config;
 mod connection;

@@ -12,7 +12,7 @@ use super::world::{Phase, World};
 use ringmq_storage_engine::disk::BLOCK_BYTES;
 use ringmq_storage_engine::disk::sim::{Damage, SimDisk};
 use ringmq_storage_engine::runtime::Runtime;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 /// Virtual time in which everything must come to an end once nothing breaks.
@@ -43,6 +43,8 @@ pub async fn run(world: &Rc<World>, chaos: &Rc<Chaos>) {
         "a group does not catch up: {:?}",
         behind(world, chaos)
     );
+    let told = world.eventually(LIMIT, || not_told(world).is_none()).await;
+    assert!(told, "a watch is not told: {:?}", not_told(world));
     world.phase.set(Phase::Over);
     let drained = world
         .eventually(LIMIT, || chaos.nodes.iter().all(|node| is_drained(node)))
@@ -97,6 +99,11 @@ fn behind(world: &World, chaos: &Chaos) -> Option<String> {
                 return Some(format!("{}/{queue} is not at {name}", topic.name));
             };
             let visible = shard.store().visible_offset(handle).unwrap_or_default();
+            let group = remoting::consumer::group_of(&topic.name);
+            let readers = oracle.readers(&group, (incarnation, queue));
+            if topic.remoting && readers != 1 {
+                return Some(format!("{}/{queue} has {readers} readers", topic.name));
+            }
             let of_topic = if topic.remoting { 2 } else { 1 };
             let mut committed = committed.into_iter().take(of_topic);
             if committed.any(|committed| committed.unwrap_or_default() != visible) {
@@ -105,6 +112,27 @@ fn behind(world: &World, chaos: &Chaos) -> Option<String> {
         }
     }
     None
+}
+
+/// A watch that does not know where a topic is that must be there, with all its queues and all shards up.
+fn not_told(world: &World) -> Option<String> {
+    let oracle = world.oracle.borrow();
+    let addresses = world.plan.addresses();
+    let watches = world.watches.borrow();
+    let mut watches = watches.iter().filter_map(Weak::upgrade);
+    watches.find_map(|watch| {
+        let of_name = oracle.topics().filter(|(_, t)| t.name == watch.topic());
+        let newest = of_name.max_by_key(|(incarnation, _)| *incarnation);
+        let (incarnation, topic) = newest.filter(|(_, t)| t.created && !t.deleting)?;
+        let told = watch.route();
+        let is_right = told.as_ref().is_some_and(|told| {
+            let mut shards = topic.placement.iter();
+            told.incarnation == incarnation
+                && told.queues == topic.queues
+                && shards.all(|shard| told.addresses.get(shard) == addresses.get(shard))
+        });
+        (!is_right).then(|| format!("{topic:?} is {told:?}"))
+    })
 }
 
 /// Topics that were made are there, those that were deleted are not.

@@ -4,7 +4,7 @@
 //! ```text
 //!  population: producers (the client library's lanes), group members, admin
 //!       │ simulated streams (net): latency, pieces, back-pressure, cuts, half-open
-//!  name_server: the real route table        node: processes on machines that lose power
+//!  name_server: the real table and watches  node: processes on machines that lose power
 //!       ▲ registration: the real plan         ├─ control: the real directory and topic maker
 //!       └─────────────────────────────────────┤─ shard: the real store, shard, handlers, reader and session loops
 //!                                             └─ simulated disks: lost, torn, failing, full, slow
@@ -12,11 +12,12 @@
 //! ```
 //! What runs here instead of its own code: accepting and supervising connections ([`connection`], [`shard`] do with
 //! streams what `session::connection` and `runtime::listener` do with sockets), the loops of the control task and of
-//! registrations (their decisions are the real ones), and the name server's sockets and watches.
+//! registrations (their decisions are the real ones), and the name server's sockets.
 
 mod administer;
 mod chaos;
 mod client;
+mod commits;
 mod connection;
 mod control;
 mod draw;

@@ -4,10 +4,12 @@
 //!   its topic lives and retention has not passed it.
 //! - One offset has one content; messages of a producer are stored once, in order, without inventions; what a producer
 //!   was told is not stored is not.
-//! - A group's committed offset does not go back, unless an operator resets it.
+//! - A group's committed offset does not go back, unless an operator resets it, or a RocketMQ consumer does it itself.
+//! - Consumers of a group divide the queues among themselves, each for one of them, once nothing changes any more.
 
+use super::commits::{SharedOffset, Ticket};
 use super::message::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Low half of a topic's incarnation, unique in a run.
 pub type Incarnation = u64;
@@ -63,9 +65,14 @@ struct GroupFact {
     lease: u64,
     /// A reset got no answer: it may still happen, at any time.
     unknown: bool,
-    /// The lowest offset that was to be committed without a lease and got no answer: that may happen late, behind
-    /// others.
-    stray: Option<u64>,
+}
+
+/// A queue that RocketMQ consumers of a group share.
+#[derive(Debug, Default)]
+struct SharedFact {
+    offset: SharedOffset,
+    /// Those who read it.
+    readers: BTreeSet<String>,
 }
 
 /// A commit that is about to be asked for.
@@ -82,6 +89,8 @@ pub struct Oracle {
     known: BTreeMap<QueueId, BTreeMap<u64, Message>>,
     lanes: BTreeMap<(QueueId, u64), LaneFact>,
     groups: BTreeMap<(String, QueueId), GroupFact>,
+    /// Of groups of RocketMQ consumers.
+    shared: BTreeMap<(String, QueueId), SharedFact>,
     /// Batches that were told to be stored already.
     pub duplicates: u64,
     pub acknowledged: u64,
@@ -285,16 +294,8 @@ impl Oracle {
             asked.newest_lease
         );
         if fact.resets == asked.resets {
-            let stray = fact.stray.unwrap_or(u64::MAX);
-            fact.floor = fact.floor.max(offset).min(stray);
+            fact.floor = fact.floor.max(offset);
         }
-    }
-
-    /// A RocketMQ client's commit got no answer, or none that says that it is written.
-    pub fn commit_unanswered(&mut self, group: &str, queue: QueueId, offset: u64) {
-        let fact = self.group(group, queue);
-        fact.floor = fact.floor.min(offset);
-        fact.stray = Some(fact.stray.map_or(offset, |stray| stray.min(offset)));
     }
 
     /// An operator is about to set the group to `offset`, or has just done so.
@@ -307,5 +308,54 @@ impl Oracle {
     /// A reset got no answer.
     pub fn reset_unanswered(&mut self, group: &str, queue: QueueId) {
         self.group(group, queue).unknown = true;
+    }
+
+    // Groups of RocketMQ consumers.
+
+    fn shared_fact(&mut self, group: &str, queue: QueueId) -> &mut SharedFact {
+        self.shared.entry((group.to_owned(), queue)).or_default()
+    }
+
+    /// What is known of the group's place in a queue.
+    pub fn shared(&mut self, group: &str, queue: QueueId) -> &mut SharedOffset {
+        &mut self.shared_fact(group, queue).offset
+    }
+
+    /// A shard wrote what a consumer committed.
+    pub fn shared_committed(&mut self, group: &str, queue: QueueId, commit: Ticket) {
+        self.commits += 1;
+        self.shared(group, queue).committed(commit);
+    }
+
+    /// A shard said what is committed.
+    pub fn shared_placed(
+        &mut self,
+        group: &str,
+        queue: QueueId,
+        question: Ticket,
+        committed: Option<u64>,
+    ) {
+        let floor = self.shared(group, queue).answered(question);
+        let committed = committed.unwrap_or(0);
+        assert!(
+            committed >= floor,
+            "{group} in {queue:?} went back from {floor} to {committed}, which nobody committed"
+        );
+    }
+
+    /// A consumer begins to read a queue, or lets go of it.
+    pub fn reads(&mut self, group: &str, queue: QueueId, member: &str, begins: bool) {
+        let readers = &mut self.shared_fact(group, queue).readers;
+        if begins {
+            readers.insert(member.to_owned());
+        } else {
+            readers.remove(member);
+        }
+    }
+
+    /// Consumers that read a queue for a group.
+    pub fn readers(&self, group: &str, queue: QueueId) -> usize {
+        let fact = self.shared.get(&(group.to_owned(), queue));
+        fact.map_or(0, |fact| fact.readers.len())
     }
 }

@@ -52,6 +52,8 @@ pub struct RemotingPlan {
     pub producers: u64,
     /// Of all producers.
     pub messages: u64,
+    /// Consumers of the topic's group.
+    pub members: u64,
 }
 
 /// Mean times between events.
@@ -141,6 +143,7 @@ impl RemotingPlan {
             queues: draw.between(1, 5) as u32,
             producers: draw.between(1, 3),
             messages: draw.between(20, 120),
+            members: draw.between(1, 4),
         })
     }
 }

@@ -75,16 +75,14 @@ pub fn settle_remoting(world: &Rc<World>, incarnation: Incarnation, plan: &Remot
         let running = remoting::producer::run(Rc::clone(world), plan, draw);
         world.runtime.spawn(running);
     }
-    for place in 0..topic.placement.len() {
-        let draw = Draw::new(draw.next(), "consumer");
-        let (world, topic) = (Rc::clone(world), topic.clone());
-        let runtime = world.runtime.clone();
-        runtime.spawn(remoting::consumer::run(
-            world,
-            topic,
+    for number in 0..plan.members {
+        let plan = remoting::consumer::ConsumerPlan {
+            topic: topic.clone(),
             incarnation,
-            place,
-            draw,
-        ));
+            number,
+        };
+        let draw = Draw::new(draw.next(), "consumer");
+        let running = remoting::consumer::run(Rc::clone(world), plan, draw);
+        world.runtime.spawn(running);
     }
 }

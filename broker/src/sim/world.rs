@@ -1,5 +1,6 @@
 //! What everything in a simulated run shares: time, network, plan, oracle, and the story so far.
 
+use super::client::watch::Watch;
 use super::net::Net;
 use super::oracle::Oracle;
 use super::plan::Plan;
@@ -8,7 +9,7 @@ use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::SimRuntime;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 /// Lines of the story that are kept; the end is what explains a failure.
@@ -34,6 +35,8 @@ pub struct World {
     pub phase: Cell<Phase>,
     /// Clients that still have something to do.
     pub busy_clients: Cell<usize>,
+    /// Watches at name servers.
+    pub watches: RefCell<Vec<Weak<Watch>>>,
     story: Option<RefCell<VecDeque<String>>>,
 }
 
@@ -47,6 +50,7 @@ impl World {
             oracle: RefCell::default(),
             phase: Cell::new(Phase::Faults),
             busy_clients: Cell::new(0),
+            watches: RefCell::default(),
             story: tell.then(RefCell::default),
         })
     }

@@ -54,7 +54,7 @@ pub async fn run(world: Rc<World>, plan: MemberPlan, draw: Draw) {
     let mut routes_draw = draw.clone();
     routes_draw.next();
     let mut member = Member {
-        routes: Routes::new(&world, &plan.name, routes_draw),
+        routes: Routes::new(&world, &plan.topic, &plan.name, routes_draw),
         world: Rc::clone(&world),
         plan,
         draw,
@@ -70,7 +70,7 @@ pub async fn run(world: Rc<World>, plan: MemberPlan, draw: Draw) {
 
 impl Member {
     async fn round(&mut self) -> Result<(), Failure> {
-        let Some(route) = self.routes.find(&self.plan.topic).await? else {
+        let Some(route) = self.routes.find().await? else {
             return Err(Failure::Lost);
         };
         let members = self.join(&route).await?;
@@ -78,7 +78,7 @@ impl Member {
         let mine = mine.ok_or(Failure::Lost)?;
         // By shard: what is this member's, and what is not (any more).
         let mut by_shard: BTreeMap<String, [Vec<u32>; 2]> = BTreeMap::new();
-        for queue in 0..route.record.queues {
+        for queue in 0..route.queues {
             if let Some(address) = route.address_of(queue) {
                 let others = usize::from(queue as usize % members.len() != mine);
                 by_shard.entry(address.to_owned()).or_default()[others].push(queue);
@@ -105,7 +105,7 @@ impl Member {
 
     async fn join(&mut self, route: &Route) -> Result<Vec<String>, Failure> {
         // Queue 0's home, or the next queue's if it is down.
-        let home = (0..route.record.queues).find_map(|queue| route.address_of(queue));
+        let home = (0..route.queues).find_map(|queue| route.address_of(queue));
         let mut connection = self.open(home.ok_or(Failure::Lost)?).await?;
         let request = GroupJoinRequestT {
             group: self.plan.group.clone(),
@@ -163,7 +163,7 @@ impl Member {
         route: &Route,
         queues: &[u32],
     ) -> Result<Vec<Owned>, Failure> {
-        let incarnation = route.incarnation();
+        let incarnation = route.incarnation;
         let group = self.plan.group.clone();
         let asked: Vec<_> = {
             let mut oracle = self.world.oracle.borrow_mut();
@@ -287,7 +287,7 @@ impl Member {
         let of_name = oracle
             .topics()
             .filter(|(_, topic)| topic.name == self.plan.topic);
-        (of_name.count() == 1).then(|| route.incarnation())
+        (of_name.count() == 1).then_some(route.incarnation)
     }
 
     /// True: the queue goes on somewhere else.
@@ -304,11 +304,7 @@ impl Member {
         let (topic, queue) = (&self.plan.topic, place.queue);
         self.world
             .tell(|| format!("{topic}/{queue} cannot be read: {code:?} {message:?}"));
-        let deleting = self
-            .world
-            .oracle
-            .borrow()
-            .may_be_deleted(route.incarnation());
+        let deleting = self.world.oracle.borrow().may_be_deleted(route.incarnation);
         let named_twice = self.incarnation_of(route, queue).is_none();
         let expected = match code {
             // Reads that the disk refused, once or again: for a shard that is no different from a bad sector. What is
@@ -359,7 +355,7 @@ impl Member {
         };
         let asked: Vec<_> = {
             let mut oracle = self.world.oracle.borrow_mut();
-            let ids = moved.iter().map(|queue| (route.incarnation(), queue.queue));
+            let ids = moved.iter().map(|queue| (route.incarnation, queue.queue));
             ids.map(|id| oracle.commit_asked(&group, id)).collect()
         };
         let frame = connection
@@ -377,17 +373,13 @@ impl Member {
                     queue.committed = queue.next;
                     if self.incarnation_of(route, queue.queue).is_some() {
                         let mut oracle = self.world.oracle.borrow_mut();
-                        let id = (route.incarnation(), queue.queue);
+                        let id = (route.incarnation, queue.queue);
                         oracle.committed(&group, id, asked, queue.lease, queue.next);
                     }
                 }
                 Some(ErrorCode::LeaseLost) => queue.over = true,
                 Some(code) => {
-                    let deleting = self
-                        .world
-                        .oracle
-                        .borrow()
-                        .may_be_deleted(route.incarnation());
+                    let deleting = self.world.oracle.borrow().may_be_deleted(route.incarnation);
                     let named_twice = self.incarnation_of(route, queue.queue).is_none();
                     assert!(deleting || named_twice, "a commit is refused: {code:?}");
                     queue.over = true;

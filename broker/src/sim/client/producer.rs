@@ -63,7 +63,7 @@ pub async fn run(world: Rc<World>, plan: ProducerPlan, draw: Draw) {
     let mut routes_draw = draw.clone();
     routes_draw.next();
     let mut producer = Producer {
-        routes: Routes::new(&world, &name, routes_draw),
+        routes: Routes::new(&world, &plan.topic, &name, routes_draw),
         lane: Lane::new(world.plan.in_flight_max as usize),
         world: Rc::clone(&world),
         plan,
@@ -144,8 +144,8 @@ impl Producer {
         if self.connection.is_some() {
             return Ok(());
         }
-        let route = self.routes.find(&self.plan.topic).await?;
-        let Some(route) = route.filter(|route| route.incarnation() == self.plan.incarnation) else {
+        let route = self.routes.find().await?;
+        let Some(route) = route.filter(|route| route.incarnation == self.plan.incarnation) else {
             return Err(refused(ErrorCode::TopicNotFound));
         };
         let address = route.address_of(self.plan.queue).ok_or(Failure::Lost)?;

@@ -1,11 +1,12 @@
 //! Where queues live, as name servers say. They are hints: a topic that one of them does not know may be there.
 
 use super::connection::{Connection, Failure};
+use super::watch::Watch;
 use crate::sim::draw::Draw;
 use crate::sim::plan::Plan;
 use crate::sim::world::World;
 use ringmq_wire::codes::Kind;
-use ringmq_wire::native::schema::{RouteQueryRequestT, RouteQueryResponse, TopicRecordT};
+use ringmq_wire::native::schema::{RouteQueryRequestT, RouteQueryResponse};
 use ringmq_wire::native::{self};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,20 +14,17 @@ use std::rc::Rc;
 /// A topic and where its shards can be reached.
 #[derive(Debug, Clone)]
 pub struct Route {
-    pub record: TopicRecordT,
+    /// The low half, which requests carry.
+    pub incarnation: u64,
+    pub queues: u32,
+    pub placement: Vec<String>,
     /// Live shards by name.
     pub addresses: BTreeMap<String, String>,
 }
 
 impl Route {
-    /// The low half, which requests carry.
-    pub fn incarnation(&self) -> u64 {
-        self.record.incarnation_low
-    }
-
     pub fn shard_of(&self, queue: u32) -> &str {
-        let placement = self.record.placement.as_deref().unwrap_or_default();
-        &placement[queue as usize % placement.len()]
+        &self.placement[queue as usize % self.placement.len()]
     }
 
     /// Where a queue's shard is, if it is up.
@@ -36,34 +34,48 @@ impl Route {
     }
 }
 
-/// Asks name servers, any of them.
+/// Finds a topic: by a watch, or by asking name servers, any of them.
 pub struct Routes {
     world: Rc<World>,
+    topic: String,
     client_id: String,
     draw: Draw,
     connection: Option<Connection>,
+    watch: Option<Rc<Watch>>,
 }
 
 impl Routes {
-    pub fn new(world: &Rc<World>, client_id: &str, draw: Draw) -> Self {
+    pub fn new(world: &Rc<World>, topic: &str, client_id: &str, mut draw: Draw) -> Self {
+        let watches = draw.coin();
+        let seed = draw.next();
+        let watch = watches.then(|| {
+            let draw = Draw::new(seed, "watch");
+            Watch::start(world, topic, client_id, draw)
+        });
         Self {
             world: Rc::clone(world),
+            topic: topic.to_owned(),
             client_id: client_id.to_owned(),
             draw,
             connection: None,
+            watch,
         }
     }
 
-    /// The route of a topic; `None` if the name server that was asked does not know it.
-    pub async fn find(&mut self, topic: &str) -> Result<Option<Route>, Failure> {
-        let found = self.ask(topic).await;
+    /// The route; `None` if the name server that was asked does not know it.
+    pub async fn find(&mut self) -> Result<Option<Route>, Failure> {
+        let told = self.watch.as_ref().and_then(|watch| watch.route());
+        if told.is_some() {
+            return Ok(told);
+        }
+        let found = self.ask().await;
         if found.is_err() {
             self.connection = None;
         }
         found
     }
 
-    async fn ask(&mut self, topic: &str) -> Result<Option<Route>, Failure> {
+    async fn ask(&mut self) -> Result<Option<Route>, Failure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -74,7 +86,7 @@ impl Routes {
             }
         };
         let request = RouteQueryRequestT {
-            topics: Some(vec![topic.to_owned()]),
+            topics: Some(vec![self.topic.clone()]),
         };
         let frame = connection
             .call(|id| native::encode(Kind::RouteQuery, 0, id, 0, |b| request.pack(b)))
@@ -87,7 +99,9 @@ impl Routes {
         let shards = response.shards.unwrap_or_default().into_iter();
         let addresses = shards.map(|shard| (shard.shard, shard.address)).collect();
         Ok(record.map(|record| Route {
-            record: *record,
+            incarnation: record.incarnation_low,
+            queues: record.queues,
+            placement: record.placement.unwrap_or_default(),
             addresses,
         }))
     }

@@ -1,17 +1,20 @@
-//! A simulated consumer of RocketMQ's: the only member of its group, with a connection to each shard; beats, pulls,
-//! commits with requests of their own and with pulls.
+//! A simulated consumer of RocketMQ's: a member of a group, with a connection to each shard of its topic. Beats, asks a
+//! shard of its choice who else is in the group, reads its share of the queues, commits with requests of their own and
+//! with pulls. What it reads twice, or commits backwards, because the members disagree for a moment, is right.
 
-use super::{Connection, Lost, queues_at};
+use super::{Connection, Lost, local_id, share};
 use crate::sim::draw::Draw;
 use crate::sim::message::Message;
 use crate::sim::oracle::{Incarnation, QueueId, TopicFact};
 use crate::sim::world::World;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::remoting::body;
+use ringmq_wire::remoting::body::groups::ConsumerIds;
 use ringmq_wire::remoting::body::heartbeat::{ConsumerData, Heartbeat, Subscription};
 use ringmq_wire::remoting::fields::pull_flag;
 use ringmq_wire::remoting::message::StoredMessages;
 use ringmq_wire::remoting::{Command, Serialization, request_code, response_code};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,163 +25,278 @@ pub fn group_of(topic: &str) -> String {
     format!("r-{topic}")
 }
 
-/// One shard of a consumer.
+/// Who reads what.
+#[derive(Debug, Clone)]
+pub struct ConsumerPlan {
+    pub topic: TopicFact,
+    pub incarnation: Incarnation,
+    /// Among the members of the group.
+    pub number: u64,
+}
+
 struct Consumer {
     world: Rc<World>,
     topic: TopicFact,
     incarnation: Incarnation,
-    /// Among the shards of the topic.
-    place: usize,
     group: String,
+    /// What the group knows it by.
+    id: String,
     draw: Draw,
+    /// By shard.
+    links: BTreeMap<String, Link>,
+    /// By queue.
+    readings: BTreeMap<u32, Reading>,
+    /// When to ask for the members again.
+    look_at: Duration,
 }
 
-/// A queue and how far it is read.
+/// A shard of the topic.
+#[derive(Default)]
+struct Link {
+    connection: Option<Connection>,
+    /// When to connect, or to beat, again.
+    due: Duration,
+}
+
+/// How far a queue is read.
+#[derive(Clone, Copy)]
 struct Reading {
-    /// Its number on the shard.
-    local: usize,
-    id: QueueId,
     next: u64,
     /// As far as a request of its own has committed.
     committed: u64,
 }
 
-/// Reads the topic's queues on one of its shards until the run is over.
-pub async fn run(
-    world: Rc<World>,
-    topic: TopicFact,
-    incarnation: Incarnation,
-    place: usize,
-    draw: Draw,
-) {
+/// Reads until the run is over.
+pub async fn run(world: Rc<World>, plan: ConsumerPlan, draw: Draw) {
+    let group = group_of(&plan.topic.name);
+    let shards = plan.topic.placement.iter().cloned();
     let mut consumer = Consumer {
-        group: group_of(&topic.name),
+        id: format!("{group}@{}", plan.number),
+        group,
+        links: shards.map(|shard| (shard, Link::default())).collect(),
         world: Rc::clone(&world),
-        topic,
-        incarnation,
-        place,
+        topic: plan.topic,
+        incarnation: plan.incarnation,
         draw,
+        readings: BTreeMap::new(),
+        look_at: Duration::ZERO,
     };
     while !world.is_over() {
-        if consumer.connected().await.is_err() {
-            let wait = consumer.draw.millis(20, 300);
-            world.runtime.sleep(wait).await;
-        }
+        consumer.round().await;
     }
 }
 
 impl Consumer {
-    /// The life of one connection.
-    async fn connected(&mut self) -> Result<(), Lost> {
-        let shard = &self.topic.placement[self.place];
-        let address = &self.world.plan.addresses()[shard];
-        let serialization = match self.draw.coin() {
-            true => Serialization::Json,
-            false => Serialization::Binary,
+    async fn round(&mut self) {
+        let shards: Vec<String> = self.links.keys().cloned().collect();
+        for shard in &shards {
+            // Whoever is lost is tried again.
+            let _ = self.stay_with(shard).await;
+        }
+        if self.world.runtime.now() >= self.look_at {
+            let _ = self.rebalance().await;
+        }
+        let queues: Vec<u32> = self.readings.keys().copied().collect();
+        let mut got = false;
+        for queue in queues {
+            got |= self.pull(queue).await.unwrap_or(false);
+        }
+        if !got {
+            let wait = self.draw.millis(1, 40);
+            self.world.runtime.sleep(wait).await;
+        }
+        if self.draw.one_in(200) && !self.world.is_settling() {
+            // Leaves without a word, and comes back.
+            shards.iter().for_each(|shard| self.lose(shard));
+            let wait = self.draw.millis(1, 2_000);
+            self.world.runtime.sleep(wait).await;
+        }
+    }
+
+    fn id_of(&self, queue: u32) -> QueueId {
+        (self.incarnation, queue)
+    }
+
+    /// One request to a shard and its answer.
+    async fn call(
+        &mut self,
+        shard: &str,
+        command: Command,
+        body: &[u8],
+    ) -> Result<(Command, Vec<u8>), Lost> {
+        let link = self.links.get_mut(shard).expect("a shard of the topic");
+        let connection = link.connection.as_mut().ok_or(Lost)?;
+        let answered = connection.call(command, body).await;
+        if connection.take_notice() {
+            self.look_at = Duration::ZERO;
+        }
+        if answered.is_err() {
+            self.lose(shard);
+        }
+        answered
+    }
+
+    /// The connection is given up; where the group is in its queues is asked for anew.
+    fn lose(&mut self, shard: &str) {
+        let due = self.world.runtime.now() + self.draw.millis(20, 300);
+        let link = self.links.get_mut(shard).expect("a shard of the topic");
+        (link.connection, link.due) = (None, due);
+        let queues: Vec<u32> = self.readings.keys().copied().collect();
+        for queue in queues {
+            if self.topic.shard_of(queue) == shard {
+                self.let_go(queue);
+            }
+        }
+        self.look_at = self.look_at.min(due);
+    }
+
+    /// Connects, and says who it is now and then.
+    async fn stay_with(&mut self, shard: &str) -> Result<(), Lost> {
+        let now = self.world.runtime.now();
+        let link = self.links.get_mut(shard).expect("a shard of the topic");
+        if now < link.due {
+            return Ok(());
+        }
+        if link.connection.is_none() {
+            let serialization = match self.draw.coin() {
+                true => Serialization::Json,
+                false => Serialization::Binary,
+            };
+            let address = &self.world.plan.addresses()[shard];
+            match Connection::open(&self.world, address, serialization).await {
+                Ok(connection) => link.connection = Some(connection),
+                Err(lost) => {
+                    self.lose(shard);
+                    return Err(lost);
+                }
+            }
+            self.look_at = Duration::ZERO;
+        }
+        let said = body::encode(&self.heartbeat());
+        let command = Command::request(request_code::HEART_BEAT, 0);
+        let (answer, _) = self.call(shard, command, &said).await?;
+        let until_next = match answer.code {
+            response_code::SUCCESS => BEAT_EVERY,
+            _ => {
+                self.tell(&answer);
+                self.draw.millis(20, 300)
+            }
         };
-        let mut connection = Connection::open(&self.world, address, serialization).await?;
-        let mut beaten = self.beat(&mut connection).await?;
-        let mut readings = Vec::new();
-        for (local, queue) in queues_at(&self.topic, self.place).into_iter().enumerate() {
-            let id = (self.incarnation, queue);
-            readings.push(self.place(&mut connection, local, id).await?);
-        }
-        while !self.world.is_over() {
-            if self.world.runtime.now() - beaten >= BEAT_EVERY {
-                beaten = self.beat(&mut connection).await?;
-            }
-            let mut got = false;
-            for reading in &mut readings {
-                got |= self.pull(&mut connection, reading).await?;
-            }
-            if !got {
-                let wait = self.draw.millis(1, 40);
-                self.world.runtime.sleep(wait).await;
-            }
-            if self.draw.one_in(200) {
-                // Leaves without a word, and comes back.
-                return Err(Lost);
-            }
-        }
+        let due = self.world.runtime.now() + until_next;
+        self.links.get_mut(shard).expect("just used").due = due;
         Ok(())
     }
 
-    /// Says who it is until the shard takes it; gives the time.
-    async fn beat(&mut self, connection: &mut Connection) -> Result<Duration, Lost> {
+    fn heartbeat(&self) -> Heartbeat {
         let subscription = Subscription {
             topic: self.topic.name.clone(),
             version: 1,
             ..Subscription::default()
         };
-        let heartbeat = Heartbeat {
-            client_id: format!("{}@{}", self.group, self.place),
+        Heartbeat {
+            client_id: self.id.clone(),
             consumers: vec![ConsumerData {
                 group: self.group.clone(),
                 subscriptions: vec![subscription],
                 ..ConsumerData::default()
             }],
             ..Heartbeat::default()
-        };
-        let said = body::encode(&heartbeat);
-        while !self.world.is_over() {
-            let command = Command::request(request_code::HEART_BEAT, 0);
-            let (answer, _) = connection.call(command, &said).await?;
-            if answer.code == response_code::SUCCESS {
-                break;
-            }
-            self.tell(&answer);
-            let wait = self.draw.millis(20, 300);
-            self.world.runtime.sleep(wait).await;
         }
-        Ok(self.world.runtime.now())
     }
 
-    /// Asks where the group is in a queue.
-    async fn place(
-        &mut self,
-        connection: &mut Connection,
-        local: usize,
-        id: QueueId,
-    ) -> Result<Reading, Lost> {
-        let asked = self.world.oracle.borrow_mut().place_asked(&self.group, id);
-        loop {
-            let command = Command::request(request_code::QUERY_CONSUMER_OFFSET, 0)
-                .field("consumerGroup", &self.group)
-                .field("topic", &self.topic.name)
-                .field("queueId", local);
-            let (answer, _) = connection.call(command, &[]).await?;
-            let committed = match answer.code {
-                response_code::SUCCESS => {
-                    let offset: i64 = answer.required("offset").expect("an offset");
-                    Some(u64::try_from(offset).expect("an offset"))
-                }
-                response_code::QUERY_NOT_FOUND => None,
-                _ if self.world.is_over() => return Err(Lost),
-                _ => {
-                    self.tell(&answer);
-                    let wait = self.draw.millis(20, 300);
-                    self.world.runtime.sleep(wait).await;
-                    continue;
-                }
-            };
-            let mut oracle = self.world.oracle.borrow_mut();
-            oracle.placed(&self.group, id, asked, committed);
-            let next = committed.unwrap_or_default();
-            return Ok(Reading {
-                local,
-                id,
-                next,
-                committed: next,
-            });
+    /// Asks who else is in the group, and takes and leaves queues by that.
+    async fn rebalance(&mut self) -> Result<(), Lost> {
+        self.look_at = self.world.runtime.now() + self.draw.millis(300, 2_000);
+        let links = self.links.iter();
+        let connected: Vec<String> = links
+            .filter(|(_, link)| link.connection.is_some())
+            .map(|(shard, _)| shard.clone())
+            .collect();
+        if connected.is_empty() {
+            return Err(Lost);
         }
+        let shard = self.draw.pick(&connected).clone();
+        let command = Command::request(request_code::GET_CONSUMER_LIST_BY_GROUP, 0)
+            .field("consumerGroup", &self.group);
+        let (answer, body) = self.call(&shard, command, &[]).await?;
+        if answer.code != response_code::SUCCESS {
+            self.tell(&answer);
+            return Ok(());
+        }
+        let said: ConsumerIds = body::decode(&body).expect("a broker sends lists");
+        let mut members = said.ids;
+        let count = members.len();
+        members.sort_unstable();
+        members.dedup();
+        assert_eq!(members.len(), count, "a member twice: {members:?}");
+        // A node that came up a moment ago may not have heard of it.
+        let Some(index) = members.iter().position(|member| *member == self.id) else {
+            return Ok(());
+        };
+        let mine = share::of(self.topic.queues, count, index);
+        self.world
+            .tell(|| format!("{} has {mine:?} of {members:?}, says {shard}", self.id));
+        let leaving: Vec<u32> = self.readings.keys().copied().collect();
+        for queue in leaving.into_iter().filter(|queue| !mine.contains(queue)) {
+            let _ = self.commit(queue).await;
+            self.let_go(queue);
+        }
+        for queue in mine {
+            if !self.readings.contains_key(&queue) && self.take_on(queue).await != Ok(true) {
+                self.look_at = self.world.runtime.now() + self.draw.millis(20, 300);
+            }
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self, queue: u32) {
+        self.readings.remove(&queue);
+        let id = self.id_of(queue);
+        let mut oracle = self.world.oracle.borrow_mut();
+        oracle.reads(&self.group, id, &self.id, false);
+    }
+
+    /// Asks where the group is in a queue, to go on from there; false: not now.
+    async fn take_on(&mut self, queue: u32) -> Result<bool, Lost> {
+        let (group, id) = (self.group.clone(), self.id_of(queue));
+        let question = self.world.oracle.borrow_mut().shared(&group, id).asked();
+        let command = Command::request(request_code::QUERY_CONSUMER_OFFSET, 0)
+            .field("consumerGroup", &group)
+            .field("topic", &self.topic.name)
+            .field("queueId", local_id(&self.topic, queue));
+        let shard = self.topic.shard_of(queue).to_owned();
+        let answered = self.call(&shard, command, &[]).await;
+        let committed = match &answered {
+            Ok((answer, _)) if answer.code == response_code::SUCCESS => {
+                let offset: i64 = answer.required("offset").expect("an offset");
+                Some(Some(u64::try_from(offset).expect("an offset")))
+            }
+            Ok((answer, _)) if answer.code == response_code::QUERY_NOT_FOUND => Some(None),
+            _ => None,
+        };
+        let mut oracle = self.world.oracle.borrow_mut();
+        let Some(committed) = committed else {
+            oracle.shared(&group, id).answered(question);
+            let (answer, _) = answered?;
+            self.tell(&answer);
+            return Ok(false);
+        };
+        oracle.shared_placed(&group, id, question, committed);
+        oracle.reads(&group, id, &self.id, true);
+        let next = committed.unwrap_or_default();
+        let reading = Reading {
+            next,
+            committed: next,
+        };
+        self.readings.insert(queue, reading);
+        Ok(true)
     }
 
     /// True: there was something, or may be at once.
-    async fn pull(
-        &mut self,
-        connection: &mut Connection,
-        reading: &mut Reading,
-    ) -> Result<bool, Lost> {
+    async fn pull(&mut self, queue: u32) -> Result<bool, Lost> {
+        let Some(reading) = self.readings.get(&queue).copied() else {
+            return Ok(false);
+        };
         let mut flags = 0;
         for flag in [
             pull_flag::COMMIT,
@@ -192,7 +310,7 @@ impl Consumer {
         let command = Command::request(request_code::PULL_MESSAGE, 0)
             .field("consumerGroup", &self.group)
             .field("topic", &self.topic.name)
-            .field("queueId", reading.local)
+            .field("queueId", local_id(&self.topic, queue))
             .field("queueOffset", reading.next)
             .field("maxMsgNums", most)
             .field("sysFlag", flags)
@@ -200,85 +318,111 @@ impl Consumer {
             .field("suspendTimeoutMillis", suspend_ms)
             .field("subscription", "*")
             .field("subVersion", 1);
-        let answered = connection.call(command, &[]).await;
-        if answered.is_err() && flags & pull_flag::COMMIT != 0 {
+        let (group, id) = (self.group.clone(), self.id_of(queue));
+        let commit = (flags & pull_flag::COMMIT != 0).then(|| {
             let mut oracle = self.world.oracle.borrow_mut();
-            oracle.commit_unanswered(&self.group, reading.id, reading.next);
+            oracle.shared(&group, id).commit_asked(reading.next)
+        });
+        let shard = self.topic.shard_of(queue).to_owned();
+        let answered = self.call(&shard, command, &[]).await;
+        if let Some(commit) = commit {
+            let mut oracle = self.world.oracle.borrow_mut();
+            match &answered {
+                Ok(_) => oracle.shared(&group, id).taken(commit),
+                Err(_) => oracle.shared(&group, id).unanswered(commit),
+            }
         }
         let (answer, bytes) = answered?;
+        let next = self.take(queue, reading.next, &answer, &bytes);
+        if let Some(reading) = self.readings.get_mut(&queue) {
+            reading.next = next;
+        }
+        // Another member may have gone back meanwhile.
+        let again = self.draw.one_in(16);
+        if again || (next > reading.committed && self.draw.coin()) {
+            self.commit(queue).await?;
+        }
+        Ok(answer.code == response_code::SUCCESS)
+    }
+
+    /// Where to go on after a pull from `from`.
+    fn take(&self, queue: u32, from: u64, answer: &Command, bytes: &[u8]) -> u64 {
+        let id = self.id_of(queue);
         let next = || -> u64 {
             let next: i64 = answer.required("nextBeginOffset").expect("an offset");
             u64::try_from(next).expect("an offset")
         };
         match answer.code {
-            response_code::SUCCESS => self.take(reading, &bytes, next()),
+            response_code::SUCCESS => {
+                let behind = self.take_messages(id, from, bytes);
+                assert_eq!(behind, next());
+                behind
+            }
             response_code::PULL_NOT_FOUND | response_code::PULL_RETRY_IMMEDIATELY => {
-                assert_eq!(next(), reading.next, "{answer:?}");
+                assert_eq!(next(), from, "{answer:?}");
+                from
             }
             response_code::PULL_OFFSET_MOVED => {
-                let moved = self.world.plan.retention && next() > reading.next;
-                assert!(moved, "{:?} at {}: {answer:?}", reading.id, reading.next);
-                reading.next = next();
+                let moved = self.world.plan.retention && next() > from;
+                assert!(moved, "{id:?} at {from}: {answer:?}");
+                next()
             }
-            _ => self.tell(&answer),
+            _ => {
+                self.tell(answer);
+                from
+            }
         }
-        if reading.next > reading.committed && self.draw.one_in(2) {
-            self.commit(connection, reading).await?;
-        }
-        Ok(answer.code == response_code::SUCCESS)
     }
 
-    fn take(&self, reading: &mut Reading, bytes: &[u8], next: u64) {
+    /// The offset behind them.
+    fn take_messages(&self, id: QueueId, from: u64, bytes: &[u8]) -> u64 {
         let plan = &self.world.plan;
+        let mut next = from;
         for message in StoredMessages::new(bytes) {
             let stored = message.expect("a broker sends messages");
             let offset = u64::try_from(stored.queue_offset).expect("an offset");
-            let follows = offset == reading.next || (plan.retention && offset > reading.next);
-            assert!(
-                follows,
-                "{offset} of {:?} after {}",
-                reading.id, reading.next
-            );
+            let follows = offset == next || (plan.retention && offset > next);
+            assert!(follows, "{offset} of {id:?} after {next}");
             assert_eq!(stored.topic, self.topic.name);
             let message = Message::parse(stored.body, plan.seed, plan.body_bytes_max);
             let message = message.unwrap_or_else(|| panic!("wrong bytes at {offset}"));
-            let mut oracle = self.world.oracle.borrow_mut();
-            oracle.seen(reading.id, offset, message);
-            reading.next = offset + 1;
+            self.world.oracle.borrow_mut().seen(id, offset, message);
+            next = offset + 1;
         }
-        assert_eq!(reading.next, next);
+        next
     }
 
-    async fn commit(
-        &mut self,
-        connection: &mut Connection,
-        reading: &mut Reading,
-    ) -> Result<(), Lost> {
-        let (group, id, offset) = (&self.group, reading.id, reading.next);
-        let asked = self.world.oracle.borrow_mut().commit_asked(group, id);
+    async fn commit(&mut self, queue: u32) -> Result<(), Lost> {
+        let Some(offset) = self.readings.get(&queue).map(|reading| reading.next) else {
+            return Ok(());
+        };
+        let (group, id) = (self.group.clone(), self.id_of(queue));
+        let commit = {
+            let mut oracle = self.world.oracle.borrow_mut();
+            oracle.shared(&group, id).commit_asked(offset)
+        };
         let command = Command::request(request_code::UPDATE_CONSUMER_OFFSET, 0)
-            .field("consumerGroup", group)
+            .field("consumerGroup", &group)
             .field("topic", &self.topic.name)
-            .field("queueId", reading.local)
+            .field("queueId", local_id(&self.topic, queue))
             .field("commitOffset", offset);
-        let answered = connection.call(command, &[]).await;
+        let shard = self.topic.shard_of(queue).to_owned();
+        let answered = self.call(&shard, command, &[]).await;
         let mut oracle = self.world.oracle.borrow_mut();
         match &answered {
             Ok((answer, _)) if answer.code == response_code::SUCCESS => {
-                oracle.committed(group, id, asked, 0, offset);
-                reading.committed = offset;
+                oracle.shared_committed(&group, id, commit);
+                if let Some(reading) = self.readings.get_mut(&queue) {
+                    reading.committed = offset;
+                }
             }
-            _ => oracle.commit_unanswered(group, id, offset),
+            _ => oracle.shared(&group, id).unanswered(commit),
         }
         answered.map(|_| ())
     }
 
     fn tell(&self, answer: &Command) {
-        self.world.tell(|| {
-            format!(
-                "{} is told {}: {:?}",
-                self.group, answer.code, answer.remark
-            )
-        });
+        self.world
+            .tell(|| format!("{} is told {}: {:?}", self.id, answer.code, answer.remark));
     }
 }

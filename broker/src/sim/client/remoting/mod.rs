@@ -1,15 +1,16 @@
-//! Simulated RocketMQ clients: what a client of the remoting protocol does, one request at a time on a connection to each
+//! Simulated RocketMQ clients: what a client of the remoting protocol does, one request at a time, with a connection to each
 //! shard. Unlike native ones they do not send again what got no answer: such a message may be there, once or not at all.
 
 pub mod consumer;
 pub mod producer;
+mod share;
 
 use crate::session::guard::PANICKED;
 use crate::sim::client::connection::PATIENCE;
 use crate::sim::net::Stream;
 use crate::sim::oracle::TopicFact;
 use crate::sim::world::World;
-use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization};
+use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization, request_code};
 use std::io;
 use std::rc::Rc;
 
@@ -33,6 +34,7 @@ pub struct Connection {
     received: Vec<u8>,
     serialization: Serialization,
     next_opaque: i32,
+    notified: bool,
 }
 
 impl Connection {
@@ -49,10 +51,11 @@ impl Connection {
             received: Vec::new(),
             serialization,
             next_opaque: 0,
+            notified: false,
         })
     }
 
-    /// One request and its answer. A request of the broker's that comes before is let pass: they are notices.
+    /// One request and its answer. Requests of the broker's that come before are notices.
     pub async fn call(
         &mut self,
         mut command: Command,
@@ -74,9 +77,15 @@ impl Connection {
                     assert_ne!(answer.remark.as_deref(), Some(PANICKED), "{command:?}");
                     return Ok((answer, body));
                 }
+                self.notified |= answer.code == request_code::NOTIFY_CONSUMER_IDS_CHANGED;
             }
         };
         world.within(PATIENCE, exchange).await.ok_or(Lost)?
+    }
+
+    /// Whether a notice has come that the members of a group changed, since this was asked before.
+    pub fn take_notice(&mut self) -> bool {
+        std::mem::take(&mut self.notified)
     }
 
     async fn receive(&mut self) -> Result<(Command, Vec<u8>), Lost> {
@@ -103,11 +112,4 @@ impl Connection {
 /// A queue as this protocol names it: its number among those of the topic on its shard.
 fn local_id(topic: &TopicFact, queue: u32) -> u32 {
     queue / topic.placement.len() as u32
-}
-
-/// The queues of a topic on one of its shards, in the order of their numbers there.
-fn queues_at(topic: &TopicFact, place: usize) -> Vec<u32> {
-    (place as u32..topic.queues)
-        .step_by(topic.placement.len())
-        .collect()
 }
