@@ -216,9 +216,9 @@ async fn send(link: Rc<Link<SimDisk>>, pipe: Rc<Pipe>, runtime: SimRuntime) {
         let most = 1 + runtime.random_u64() as usize % 900;
         let bytes: Vec<u8> = link.with_outbox(|outbox| {
             let mut slices = [IoSlice::new(&[]); 8];
-            let used = outbox.next_slices(&mut slices);
+            let used = outbox.next_slices(&mut slices, most);
             let all = slices[..used].iter().flat_map(|slice| slice.iter());
-            all.take(most).copied().collect()
+            all.copied().collect()
         });
         if bytes.is_empty() {
             return;
