@@ -131,7 +131,7 @@ impl Total {
         self.logs_stopped += counts.logs_stopped;
         self.connections_broken += broken;
         self.topics_changed += counts.topics_deleted + counts.topics_grown;
-        self.topics_changed += counts.topics_made_by_nodes;
+        self.topics_changed += counts.topics_made_by_nodes + counts.topics_made_by_messages;
         self.faults += counts.power_cuts + counts.kills + counts.disk_faults + counts.disks_full;
         self.faults += counts.slow_disks + counts.name_server_restarts + counts.clock_jumps;
         self.faults += broken;

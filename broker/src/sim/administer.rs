@@ -3,8 +3,10 @@
 
 use super::chaos::Chaos;
 use super::client::admin::Admin;
+use super::client::remoting;
 use super::draw::Draw;
 use super::oracle::{Incarnation, TopicFact};
+use super::plan::RemotingPlan;
 use super::population;
 use ringmq_storage_engine::runtime::Runtime;
 use std::rc::Rc;
@@ -49,10 +51,27 @@ impl Administrator {
             self.make(&format!("t{index}"), *queues).await;
         }
         if let Some(remoting) = &world.plan.remoting {
-            let incarnation = self.admin.place("r0", remoting.queues, true);
+            self.make_for_remoting(remoting).await;
+        }
+    }
+
+    /// RocketMQ clients come to a topic that is there, or make it with the first message.
+    async fn make_for_remoting(&mut self, plan: &RemotingPlan) {
+        let world = Rc::clone(&self.chaos.world);
+        if !plan.by_first_message {
+            let incarnation = self.admin.place("r0", plan.queues, true);
             population::settle(&world, incarnation, &mut self.draw);
             self.admin.create(incarnation).await;
-            population::settle_remoting(&world, incarnation, remoting);
+            population::settle_remoting(&world, incarnation, plan);
+            return;
+        }
+        let draw = Draw::new(world.plan.seed, "first message");
+        let made = remoting::first::make(&world, &mut self.admin, "r0", draw).await;
+        if let Some(incarnation) = made {
+            self.chaos
+                .count(|counts| counts.topics_made_by_messages += 1);
+            population::settle(&world, incarnation, &mut self.draw);
+            population::settle_remoting(&world, incarnation, plan);
         }
     }
 

@@ -45,6 +45,7 @@ pub struct Counts {
     pub topics_deleted: u64,
     pub topics_grown: u64,
     pub topics_made_by_nodes: u64,
+    pub topics_made_by_messages: u64,
     pub resets: u64,
     pub logs_stopped: u64,
 }

@@ -90,7 +90,7 @@ fn behind(world: &World, chaos: &Chaos) -> Option<String> {
             ];
             let state = shard.with_state(|state| {
                 let found = state.topic(&topic.name);
-                let found = found.filter(|found| found.incarnation == u128::from(incarnation))?;
+                let found = found.filter(|found| found.incarnation as u64 == incarnation)?;
                 let handle = found.handle(queue)?;
                 let committed = groups.map(|group| state.committed(&group, handle));
                 Some((handle, committed))
@@ -142,7 +142,7 @@ fn check_topics(world: &World, chaos: &Chaos) {
         for (incarnation, topic) in oracle.topics() {
             let here = shard.with_state(|state| {
                 let found = state.topic(&topic.name);
-                found.is_some_and(|found| found.incarnation == u128::from(incarnation))
+                found.is_some_and(|found| found.incarnation as u64 == incarnation)
             });
             let place = topic.placement.iter().position(|name| name == shard.name());
             if place.is_some() && topic.created && !topic.deleting {

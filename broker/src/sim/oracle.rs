@@ -28,6 +28,8 @@ pub enum Outcome {
 #[derive(Debug, Clone)]
 pub struct TopicFact {
     pub name: String,
+    /// Small and unique in a run: what belongs to the topic is named after it.
+    pub number: u64,
     pub queues: u32,
     pub placement: Vec<String>,
     /// Every share is acknowledged.

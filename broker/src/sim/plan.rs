@@ -54,6 +54,8 @@ pub struct RemotingPlan {
     pub messages: u64,
     /// Consumers of the topic's group.
     pub members: u64,
+    /// Nobody makes the topic: the first message does, with as many queues as the node likes.
+    pub by_first_message: bool,
 }
 
 /// Mean times between events.
@@ -144,6 +146,7 @@ impl RemotingPlan {
             producers: draw.between(1, 3),
             messages: draw.between(20, 120),
             members: draw.between(1, 4),
+            by_first_message: draw.coin(),
         })
     }
 }

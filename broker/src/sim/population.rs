@@ -19,7 +19,7 @@ pub fn settle(world: &Rc<World>, incarnation: Incarnation, draw: &mut Draw) {
         let plan = member::MemberPlan {
             topic: topic.name.clone(),
             group: member::group_of(&topic.name),
-            name: format!("m{incarnation}-{number}"),
+            name: format!("m{}-{number}", topic.number),
         };
         let draw = Draw::new(draw.next(), "member");
         world
@@ -35,7 +35,8 @@ pub fn settle_producers(
     queues: Range<u32>,
     draw: &mut Draw,
 ) {
-    let topic = world.oracle.borrow_mut().topic(incarnation).name.clone();
+    let fact = world.oracle.borrow_mut().topic(incarnation).clone();
+    let (topic, number) = (fact.name, fact.number);
     let plan = &world.plan;
     for producer in 0..plan.producers as u64 {
         let acks = match draw.one_in(6) {
@@ -45,7 +46,7 @@ pub fn settle_producers(
         let queues: Vec<u32> = queues.clone().filter(|_| draw.one_in(2)).collect();
         for queue in &queues {
             let plan = producer::ProducerPlan {
-                id: incarnation * 100 + producer + 1,
+                id: number * 100 + producer + 1,
                 topic: topic.clone(),
                 incarnation,
                 queue: *queue,
@@ -63,7 +64,7 @@ pub fn settle_producers(
 /// Starts RocketMQ clients of a topic that is there.
 pub fn settle_remoting(world: &Rc<World>, incarnation: Incarnation, plan: &RemotingPlan) {
     let topic = world.oracle.borrow_mut().topic(incarnation).clone();
-    let mut draw = Draw::numbered(world.plan.seed, "remoting", incarnation);
+    let mut draw = Draw::numbered(world.plan.seed, "remoting", topic.number);
     for number in 0..plan.producers {
         let plan = remoting::producer::ProducerPlan {
             topic: topic.clone(),

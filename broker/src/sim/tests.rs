@@ -22,14 +22,19 @@ fn first_seed() -> u64 {
 #[test]
 fn a_cluster_keeps_its_promises() {
     let first = first_seed();
+    let mut made_by_messages = 0;
     for seed in first..first + SEEDS {
-        if let Err(failure) = run(seed, false) {
-            let message = failure.message;
-            panic!("seed {seed}: {message}\nreplay with RINGMQ_SEED={seed}");
+        match run(seed, false) {
+            Ok(report) => made_by_messages += report.counts.topics_made_by_messages,
+            Err(failure) => {
+                let message = failure.message;
+                panic!("seed {seed}: {message}\nreplay with RINGMQ_SEED={seed}");
+            }
         }
     }
     if first == 1 {
         assert_reached(&MARKS);
+        assert!(made_by_messages > 2, "{made_by_messages} topics");
     }
 }
 

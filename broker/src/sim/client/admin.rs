@@ -20,7 +20,8 @@ pub struct Admin {
     draw: Draw,
     /// Shard name to address.
     addresses: BTreeMap<String, String>,
-    next_incarnation: Incarnation,
+    /// Numbers topics; those that it places itself have it as their incarnation.
+    next_number: u64,
 }
 
 impl Admin {
@@ -29,7 +30,7 @@ impl Admin {
             world: Rc::clone(world),
             draw,
             addresses: world.plan.addresses(),
-            next_incarnation: 1,
+            next_number: 1,
         }
     }
 
@@ -39,10 +40,10 @@ impl Admin {
         let first = self.draw.index(placement.len());
         placement.rotate_left(first);
         placement.truncate(queues as usize);
-        let incarnation = self.next_incarnation;
-        self.next_incarnation += 1;
+        let incarnation = self.number();
         let topic = TopicFact {
             name: name.to_owned(),
+            number: incarnation,
             queues,
             placement,
             created: false,
@@ -61,6 +62,11 @@ impl Admin {
             .borrow_mut()
             .topic_asked(incarnation, topic);
         incarnation
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
     }
 
     fn fact(&self, incarnation: Incarnation) -> TopicFact {
@@ -156,8 +162,7 @@ impl Admin {
     /// Has a node make a topic on all of its shards, with as many queues or, at 0, as many as it likes. `None`: the run was
     /// over before.
     pub async fn have_made(&mut self, name: &str, queues: u32) -> Option<Incarnation> {
-        let incarnation = self.next_incarnation;
-        self.next_incarnation += 1;
+        let incarnation = self.number();
         let node = Plan::node_name(self.draw.index(self.world.plan.nodes));
         let wanted = TopicRecordT {
             name: name.to_owned(),
@@ -165,20 +170,40 @@ impl Admin {
             queues,
             ..TopicRecordT::default()
         };
+        self.world.tell(|| {
+            format!("topic {name}: node {node} is to make {queues} queues as {incarnation}")
+        });
+        let made = self.have_node_make(&node, wanted).await?;
+        assert_eq!(made.incarnation_low, incarnation, "{made:?}");
+        Some(self.learn(made, incarnation, false))
+    }
+
+    /// Finds a topic that a node made for the first message of a RocketMQ producer. Asking again for what is there
+    /// completes it, should a shard have failed meanwhile.
+    pub async fn adopt(&mut self, name: &str, node: &str) -> Option<Incarnation> {
+        let wanted = TopicRecordT {
+            name: name.to_owned(),
+            ..TopicRecordT::default()
+        };
+        let made = self.have_node_make(node, wanted).await?;
+        let number = self.number();
+        Some(self.learn(made, number, true))
+    }
+
+    async fn have_node_make(&mut self, node: &str, wanted: TopicRecordT) -> Option<TopicRecordT> {
+        let name = wanted.name.clone();
         let request = TopicCreateRequestT {
             topic: Box::new(wanted),
             automatic: true,
         };
-        self.world.tell(|| {
-            format!("topic {name}: node {node} is to make {queues} queues as {incarnation}")
-        });
         while !self.world.is_over() {
-            let shard = shard_name(self.draw.index(self.world.plan.shards), &node);
+            let shard = shard_name(self.draw.index(self.world.plan.shards), node);
             let encode = |id| native::encode(Kind::TopicCreate, 0, id, 0, |b| request.pack(b));
             match self.ask(&shard, encode).await {
                 Ok(frame) => {
-                    self.learn(&frame, incarnation);
-                    return Some(incarnation);
+                    let response = native::header::<TopicCreateResponse>(&frame.header);
+                    let made = response.expect("a table").unpack().topic;
+                    return Some(*made.expect("the topic that was made"));
                 }
                 Err(failure) if self.may_repeat(&failure).await => {}
                 Err(failure) => panic!("{name} cannot be made at {shard}: {failure}"),
@@ -188,23 +213,22 @@ impl Admin {
     }
 
     /// What a node made.
-    fn learn(&self, answer: &Frame, incarnation: Incarnation) {
-        let response = native::header::<TopicCreateResponse>(&answer.header);
-        let made = response.expect("a table").unpack().topic;
-        let made = made.expect("the topic that was made");
-        assert_eq!(made.incarnation_low, incarnation, "{made:?}");
+    fn learn(&self, made: TopicRecordT, number: u64, remoting: bool) -> Incarnation {
+        let incarnation = made.incarnation_low;
         let topic = TopicFact {
             name: made.name,
+            number,
             queues: made.queues,
             placement: made.placement.unwrap_or_default(),
             created: true,
-            remoting: false,
+            remoting,
             deleting: false,
             deleted: false,
         };
         self.world.tell(|| format!("it made {topic:?}"));
         let mut oracle = self.world.oracle.borrow_mut();
         oracle.topic_asked(incarnation, topic);
+        incarnation
     }
 
     /// Sets a group to an offset in one queue, whoever holds it.

@@ -2,6 +2,7 @@
 //! shard. Unlike native ones they do not send again what got no answer: such a message may be there, once or not at all.
 
 pub mod consumer;
+pub mod first;
 pub mod producer;
 mod share;
 

@@ -68,11 +68,33 @@ pub async fn run(world: Rc<World>, plan: ProducerPlan, draw: Draw) {
     world.busy_clients.set(world.busy_clients.get() - 1);
 }
 
+/// The name of so many messages of a producer of a topic, or of the topic's first message (number 99).
+pub fn name_of(topic: u64, producer: u64, count: u64) -> u64 {
+    FIRST_NAME + (topic * 100 + producer) * NAMES + count
+}
+
+/// A message to a queue by its number on the shard, to be delivered after a delay of that level, if any.
+pub fn request(world: &World, topic: &str, local: u32, level: Option<&str>) -> Command {
+    let delay = level.map(|level| (name::DELAY, level));
+    let properties = [("KEYS", "key"), ("TAGS", "tag")].into_iter().chain(delay);
+    Command::request(request_code::SEND_MESSAGE_V2, 0)
+        .field("a", "producers")
+        .field("b", topic)
+        .field("c", "TBW102")
+        .field("d", 4)
+        .field("e", local)
+        .field("f", 0)
+        .field("g", world.runtime.wall_ms())
+        .field("h", 0)
+        .field("i", properties::encode(properties))
+        .field("j", 0)
+        .field("m", false)
+}
+
 impl Producer {
     fn new_name(&mut self) -> u64 {
         self.names += 1;
-        let place = self.plan.incarnation * 100 + self.plan.number;
-        FIRST_NAME + place * NAMES + self.names
+        name_of(self.plan.topic.number, self.plan.number, self.names)
     }
 
     async fn send(&mut self) {
@@ -106,7 +128,8 @@ impl Producer {
             .submitted(id, message.producer, end, true);
         let plan = &self.world.plan;
         let body = message.body(plan.seed, plan.body_bytes_max);
-        let request = self.request(queue, level);
+        let local = local_id(&self.plan.topic, queue);
+        let request = request(&self.world, &self.plan.topic.name, local, level);
         let answer = connection.call(request, &body).await;
         let stored = matches!(&answer, Ok((answer, _)) if answer.code == response_code::SUCCESS);
         self.world.tell(|| {
@@ -138,23 +161,6 @@ impl Producer {
         drop(oracle);
         let open = (connection, own_name, numbers);
         self.connections.insert(shard, open);
-    }
-
-    fn request(&self, queue: u32, level: Option<&str>) -> Command {
-        let delay = level.map(|level| (name::DELAY, level));
-        let properties = [("KEYS", "key"), ("TAGS", "tag")].into_iter().chain(delay);
-        Command::request(request_code::SEND_MESSAGE_V2, 0)
-            .field("a", "producers")
-            .field("b", &self.plan.topic.name)
-            .field("c", "TBW102")
-            .field("d", 4)
-            .field("e", local_id(&self.plan.topic, queue))
-            .field("f", 0)
-            .field("g", self.world.runtime.wall_ms())
-            .field("h", 0)
-            .field("i", properties::encode(properties))
-            .field("j", 0)
-            .field("m", false)
     }
 
     async fn connection(&mut self, shard: &str) -> Option<(Connection, u64, BTreeMap<u32, u64>)> {
