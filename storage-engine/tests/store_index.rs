@@ -392,6 +392,52 @@ fn several_oldest_bundles_may_be_lost_and_silent_queues_keep_their_place() {
     assert_reached(&["index: the next one tells where queues start"]);
 }
 
+/// Whole segments hold records of topics only, and so have no time of their own.
+#[test]
+fn a_search_by_time_passes_segments_without_messages() {
+    simulate(async |disk, runtime, _| {
+        let options = StoreOptions::test_min();
+        let store = open(&disk, &runtime, &options).await;
+        create_queues(&store).await;
+        let queue = QueueHandle(1);
+        let mut times_ms = Vec::new();
+        for offset in 0..3 {
+            let said = store.append_batch(queue, QueueOffset(offset), &batch(&["k said"]));
+            let said = said.expect("there is room");
+            times_ms.push(said.store_time_ms);
+            store.durable(said.end).await.expect("it runs");
+            for other in 0..50 {
+                let created = store.append_control(&create_queue(100 + other));
+                store
+                    .durable(created.expect("there is room").end)
+                    .await
+                    .expect("it runs");
+                runtime.sleep(Duration::from_millis(2)).await;
+            }
+        }
+        store.stop().await.expect("it stops");
+        assert!(bundles(&disk).await.len() >= 9);
+        let store = open(&disk, &runtime, &options).await;
+        for (offset, time_ms) in times_ms.iter().enumerate() {
+            for (asked_ms, expected) in [
+                (time_ms - 1, offset),
+                (*time_ms, offset),
+                (time_ms + 1, offset + 1),
+            ] {
+                let found = store
+                    .offset_at_time(queue, asked_ms)
+                    .await
+                    .expect("readable");
+                assert_eq!(
+                    found,
+                    QueueOffset(expected as u64),
+                    "{offset} at {asked_ms}"
+                );
+            }
+        }
+    });
+}
+
 #[cfg(target_os = "linux")]
 mod on_a_real_disk {
     use super::*;

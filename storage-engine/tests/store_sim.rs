@@ -512,6 +512,59 @@ fn old_segments_go_and_offsets_below_are_out_of_range() {
     });
 }
 
+/// The index is slow to answer, and when it does, the segment that it names is gone.
+#[test]
+fn a_read_that_retention_overtakes_is_out_of_range_and_not_damaged() {
+    simulate(6, SimDiskOptions::default(), async |disk, runtime| {
+        let options = StoreOptions {
+            retention_bytes: Some(4 * StoreOptions::test_min().segment_bytes),
+            index_cache_bytes: 0,
+            ..StoreOptions::test_min()
+        };
+        let store = open(&disk, &runtime, options).await;
+        control(&store, &create_queue(1)).await;
+        for segment in 0..200 {
+            for operation in [DiskOperation::Open, DiskOperation::Read] {
+                disk.inject(Fault {
+                    operation,
+                    file_prefix: format!("{segment:020}.idx"),
+                    skip: 0,
+                    times: u32::MAX,
+                    effect: FaultEffect::Delay(Duration::from_millis(60)),
+                });
+            }
+        }
+        let (mut number, mut overtaken) = (0, 0);
+        for _ in 0..60 {
+            let from = store.min_offset(QUEUE).unwrap();
+            let writing = async {
+                for _ in 0..20 {
+                    let text = format!("message {number} {}", "y".repeat(3000));
+                    let end = append(&store, QUEUE, &batch(&[&text])).await;
+                    store.durable(end).await.unwrap();
+                    number += 1;
+                    runtime.sleep(Duration::from_millis(8)).await;
+                }
+            };
+            let one = ReadLimits {
+                max_bytes: 1,
+                max_batches: 1,
+            };
+            let reading = store.read(QUEUE, from, one);
+            match futures_lite::future::zip(reading, writing).await.0 {
+                Ok(read) => assert!(read.next_offset >= from),
+                Err(ReadError::OffsetOutOfRange { min, .. }) => {
+                    assert!(min > from);
+                    overtaken += 1;
+                }
+                Err(error) => panic!("from {from:?}: {error}"),
+            }
+        }
+        assert!(overtaken > 0, "nothing was overtaken");
+        store.stop().await.unwrap();
+    });
+}
+
 #[test]
 fn a_full_disk_refuses_appends_until_space_returns() {
     let options = StoreOptions::test_min();
