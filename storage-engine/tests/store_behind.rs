@@ -10,6 +10,7 @@ use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::{SimExecutor, SimRuntime};
+use ringmq_storage_engine::shard_meta::{Loaded, MetaFile};
 use ringmq_storage_engine::store::{LogMode, ReadError, ReadLimits, Store, StoreOptions};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -125,6 +126,28 @@ fn all_but_the_damaged_frame_is_served() {
         "recovery: a queue behind the damage is unknown",
         "verdict: messages before a batch are damaged",
     ]);
+}
+
+/// Under a checksum that is right, too: a start that looked for each of those segments would never end.
+#[test]
+fn a_frontier_far_behind_the_last_segment_ends_with_it() {
+    on_disk(async |disk, runtime| {
+        let store = open(&disk, &runtime).await;
+        fill(&store).await;
+        let image = disk.crash(CrashPolicy::KeepAll, 1);
+        let (file, loaded) = MetaFile::open(&image).await.expect("no fault");
+        let Loaded::Present { mut meta, .. } = loaded else {
+            panic!("{loaded:?}");
+        };
+        meta.durable = Position(1 << 62);
+        file.write(&mut meta).await.expect("no fault");
+        file.close().await.expect("no fault");
+        let store = open(&image, &runtime).await;
+        assert_eq!(store.health().mode, LogMode::ReadOnly);
+        for queue in QUEUES {
+            assert_eq!(store.visible_offset(queue), Some(QueueOffset(MESSAGES)));
+        }
+    });
 }
 
 async fn check(store: &SimStore, queue: QueueHandle, written: &Written, block: u64) {

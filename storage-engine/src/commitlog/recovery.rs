@@ -107,7 +107,10 @@ pub async fn collect_claims<D: Disk>(
                 claims.frames_behind += u64::from(stands && at > valid_end);
                 at.0 += BLOCK_BYTES as u64;
             }
-            Err(Miss::NoSegment(_)) => at = geometry.next_base(at),
+            Err(Miss::NoSegment(_)) => match scan.next_segment(at) {
+                Some(base) => at = base,
+                None => break,
+            },
             Err(Miss::NotOpened(error)) => {
                 mark!("recovery: a segment that may hold claims is not opened");
                 return Err(error);

@@ -109,6 +109,12 @@ impl<D: Disk> FrameScan<D> {
         Ok(slice)
     }
 
+    /// Where the first segment behind the one of `at` begins that is there: a forged position may name any of 2^50.
+    pub fn next_segment(&self, at: Position) -> Option<Position> {
+        let number = self.segments.next_behind(self.geometry.segment_of(at))?;
+        Some(self.geometry.base_of(number))
+    }
+
     /// The header at `at`, whatever it belongs to.
     pub async fn header_at(&mut self, at: Position) -> Result<(FrameHeader, u32), Miss> {
         let block = self.read(at, BLOCK_BYTES).await?;

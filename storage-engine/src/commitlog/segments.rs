@@ -138,6 +138,11 @@ impl<D: Disk> Segments<D> {
         self.known.borrow().contains(&number)
     }
 
+    /// The first segment behind `number` that is there.
+    pub fn next_behind(&self, number: u64) -> Option<u64> {
+        self.known.borrow().range(number + 1..).next().copied()
+    }
+
     /// Segments kept for reuse.
     pub fn spare_count(&self) -> usize {
         self.spares.borrow().len()

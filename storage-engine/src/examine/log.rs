@@ -172,7 +172,7 @@ impl<D: Disk> Walk<'_, D> {
                 Ok(frame) if frame.header.index >= next_index && frame.header.epoch >= epoch => {
                     return Some(frame);
                 }
-                Err(Miss::NoSegment(_) | Miss::NotOpened(_)) => at = self.geometry.next_base(at),
+                Err(Miss::NoSegment(_) | Miss::NotOpened(_)) => at = self.scan.next_segment(at)?,
                 _ => at.0 += BLOCK_BYTES as u64,
             }
         }

@@ -87,7 +87,10 @@ impl<D: Disk, S: StateMachine> Search<'_, D, S> {
                 }
                 Err(Miss::NoSegment(_)) => {
                     mark!("recovery: a segment is missing behind the damage");
-                    at = self.geometry.next_base(at);
+                    match scan.next_segment(at) {
+                        Some(base) => at = base,
+                        None => break,
+                    }
                 }
                 Err(Miss::NotOpened(error)) => {
                     mark!("recovery: a segment behind the damage is not opened");
