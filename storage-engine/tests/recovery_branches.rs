@@ -311,6 +311,106 @@ fn a_copy_of_the_tail_is_put_back_on_a_full_disk() {
     assert_reached(&["recovery: a copy of the tail is put back without another"]);
 }
 
+const COPY: &str = "tail-0.copy";
+
+/// A disk on which a start was cut when it had made its copy of the tail.
+fn with_copy_of_the_tail() -> SimDisk {
+    let executor = SimExecutor::new(3);
+    let runtime = executor.runtime();
+    let disk = SimDisk::new(&runtime, SimDiskOptions::default());
+    let living = disk.clone();
+    let filled = executor.run(async move {
+        let options = StoreOptions::test_min();
+        let store = open(&living, &runtime, &options).await.expect("it opens");
+        create(&store, QUEUE).await;
+        append(&store, 0..9).await;
+    });
+    filled.expect("nothing cuts it");
+    executor.abort_all();
+    // Some removal is that of the copy.
+    let left = (0..10).find_map(|skip| {
+        let executor = SimExecutor::new(4);
+        let runtime = executor.runtime();
+        let disk = disk.kill_onto(&runtime, skip);
+        disk.inject(Fault {
+            operation: DiskOperation::Remove,
+            file_prefix: String::new(),
+            skip: skip as u32,
+            times: 1,
+            effect: FaultEffect::Fail(DiskErrorKind::Failed),
+        });
+        let living = disk.clone();
+        let refused = executor.run(async move {
+            let options = StoreOptions::test_min();
+            open(&living, &runtime, &options).await.is_err()
+        });
+        assert!(refused.is_ok(), "nothing cuts it");
+        executor.abort_all();
+        let image = disk.crash(CrashPolicy::KeepAll, 1);
+        image.bytes(COPY).is_some().then_some(image)
+    });
+    left.expect("the copy stays")
+}
+
+/// The copy is believed only if it is whole; what it would have mended is whole here, so every message is served.
+#[test]
+fn a_copy_of_the_tail_may_have_any_bytes() {
+    let copied = with_copy_of_the_tail();
+    let copy = copied.bytes(COPY).expect("it was left");
+    assert!(copy.len() >= 2 * BLOCK as usize);
+    let executor = SimExecutor::new(5);
+    let runtime = executor.runtime();
+    let ended = executor.run(async move {
+        let mut cases: Vec<Vec<u8>> = Vec::new();
+        for bit in (0..copy.len() * 8).step_by(997) {
+            let mut bytes = copy.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            cases.push(bytes);
+        }
+        // Under right checksums, too: lengths that are no frames', and frames in other places.
+        for frames_bytes in [0, 100, BLOCK, u64::MAX] {
+            let mut bytes = copy.clone();
+            bytes[32..40].copy_from_slice(&frames_bytes.to_le_bytes());
+            seal_copy(&mut bytes);
+            cases.push(bytes);
+        }
+        for position in [15 * BLOCK, 1 << 40, u64::MAX - BLOCK + 1] {
+            let mut bytes = copy.clone();
+            let frame = &mut bytes[BLOCK as usize..];
+            frame[24..32].copy_from_slice(&position.to_le_bytes());
+            put_u32(frame, 32, BLOCK as u32 - 128);
+            seal_frame(frame);
+            seal_copy(&mut bytes);
+            cases.push(bytes);
+        }
+        for (number, bytes) in cases.iter().enumerate() {
+            let image = copied.crash_onto(&runtime, CrashPolicy::KeepAll, number as u64);
+            for (at, block) in bytes.chunks(BLOCK as usize).enumerate() {
+                let offset = at as u64 * BLOCK;
+                assert!(image.damage(COPY, offset, Damage::Bytes(block.to_vec())));
+            }
+            let options = StoreOptions::test_min();
+            let store = open(&image, &runtime, &options).await.expect("it opens");
+            assert_eq!(store.health().mode, LogMode::Serving, "case {number}");
+            assert_eq!(read_all(&store).await, 0..9, "case {number}");
+            assert_eq!(image.bytes(COPY), None, "case {number}: it is gone");
+            store.stop().await.expect("stopped");
+        }
+        assert!(cases.len() > 60, "{} cases", cases.len());
+    });
+    ended.expect("nothing cuts it");
+}
+
+/// Makes the checksums of an edited copy hold, as far as it has the bytes that it claims.
+fn seal_copy(copy: &mut [u8]) {
+    let (header, frames) = copy.split_at_mut(BLOCK as usize);
+    let len = u64::from_le_bytes(*header[32..].first_chunk().expect("a header"));
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(frames.len());
+    put_u32(header, 40, crc32fast::hash(&frames[..len]));
+    let sum = crc32fast::hash(&header[..4092]);
+    put_u32(header, 4092, sum);
+}
+
 /// Appends until retention, which keeps so many segments, has taken the first messages, and stops.
 async fn fill_to_retention(disk: &SimDisk, runtime: &SimRuntime, segments: u64) -> StoreOptions {
     let options = StoreOptions {

@@ -166,13 +166,30 @@ impl<D: Disk> TailCopy<'_, D> {
         let ours = u128_at(header, 8) == self.log_id && u64_at(header, 24) == self.epoch;
         let len = usize::try_from(u64_at(header, 32)).ok()?;
         let frames = rest.get(..len).filter(|_| holds && ours)?;
-        (crc32fast::hash(frames) == u32_at(header, 40)).then(|| frames.to_vec())
+        let whole = crc32fast::hash(frames) == u32_at(header, 40) && self.have_places(frames);
+        whole.then(|| frames.to_vec())
+    }
+
+    /// Whether these are frames in whole blocks, and each has its place in a segment.
+    fn have_places(&self, mut frames: &[u8]) -> bool {
+        while !frames.is_empty() {
+            let Ok((header, _)) = FrameHeader::parse(frames) else {
+                return false;
+            };
+            let bytes = round_up(header.frame_bytes(), BLOCK_BYTES);
+            let end = self.geometry.offset_of(header.position) + bytes as u64;
+            if bytes > frames.len() || end > self.geometry.segment_bytes {
+                return false;
+            }
+            frames = &frames[bytes..];
+        }
+        true
     }
 
     /// Each frame names its place.
     async fn write_in_place(&self, mut frames: &[u8]) -> Result<(), DiskError> {
         while let Ok((header, _)) = FrameHeader::parse(frames) {
-            let bytes = round_up(header.frame_bytes(), BLOCK_BYTES).min(frames.len());
+            let bytes = round_up(header.frame_bytes(), BLOCK_BYTES);
             let number = self.geometry.segment_of(header.position);
             if self.segments.contains(number) {
                 let segment = self.segments.file(number).await?;
