@@ -79,8 +79,9 @@ impl<D: Disk> Gathered<D> {
     ) {
         self.failed = true;
         let (queue, _) = self.queue(slot);
-        queue.min_offset = kept.start.0;
-        queue.visible_offset = kept.end.0;
+        // A queue that was deleted meanwhile holds nothing, but what was read of it before stands in this answer.
+        queue.min_offset = queue.min_offset.max(kept.start.0);
+        queue.visible_offset = queue.visible_offset.max(kept.end.0);
         queue.error = refusal.code.number();
         queue.message = Some(refusal.message.clone());
         queue.next_offset = if refusal.next_offset > 0 {
@@ -116,5 +117,32 @@ impl<D: Disk> Gathered<D> {
             self.queues.push((queue, Vec::new()));
         }
         &mut self.queues[index]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringmq_storage_engine::disk::sim::SimDisk;
+    use ringmq_wire::codes::ErrorCode;
+
+    /// Found by the simulation, seed 7201: such an answer said that none of its messages was visible.
+    #[test]
+    fn a_queue_deleted_between_two_turns_keeps_what_the_first_one_said() {
+        let mut gathered = Gathered::<SimDisk>::default();
+        let read = ReadBatches {
+            batches: Vec::new(),
+            next_offset: QueueOffset(6),
+            min_offset: QueueOffset(2),
+            visible_offset: QueueOffset(7),
+        };
+        gathered.add(1, &read, Vec::new());
+        let gone = Refusal::new(ErrorCode::TopicNotFound, "the topic was deleted");
+        gathered.fail(1, QueueOffset(6), Range::default(), &gone);
+        let (response, _) = gathered.finish(0);
+        let queue = &response.queues.expect("one")[0];
+        assert_eq!(queue.error, ErrorCode::TopicNotFound.number());
+        let offsets = (queue.min_offset, queue.next_offset, queue.visible_offset);
+        assert_eq!(offsets, (2, 6, 7));
     }
 }
