@@ -171,8 +171,14 @@ async fn create_queues<D: Disk, R: Runtime>(store: &Store<D, R, TestState>) {
     }
 }
 
-/// Makes one more queue, in which one message is said and no other.
-async fn say_once<D: Disk, R: Runtime>(store: &Store<D, R, TestState>) -> QueueHandle {
+/// A new store, with a queue that falls silent after one message.
+async fn open_with_a_silent_queue(
+    disk: &SimDisk,
+    runtime: &SimRuntime,
+    options: &StoreOptions,
+) -> (SimStore, QueueHandle) {
+    let store = open(disk, runtime, options).await;
+    create_queues(&store).await;
     let silent = QueueHandle(7);
     let created = store.append_control(&create_queue(silent.0));
     let created = created.expect("there is room");
@@ -180,7 +186,7 @@ async fn say_once<D: Disk, R: Runtime>(store: &Store<D, R, TestState>) -> QueueH
     let said = store.append_batch(silent, QueueOffset(0), &batch(&["k once"]));
     let said = said.expect("there is room");
     store.durable(said.end).await.expect("it runs");
-    silent
+    (store, silent)
 }
 
 async fn bundles(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
@@ -272,10 +278,7 @@ fn retention_takes_bundles_and_silent_queues_keep_their_place() {
         };
         let mut random = SeededRandom::new(seed, "fill");
         let mut sent = Vec::new();
-        let store = open(&disk, &runtime, &options).await;
-        create_queues(&store).await;
-        let silent = say_once(&store).await;
-        let mut store = store;
+        let (mut store, silent) = open_with_a_silent_queue(&disk, &runtime, &options).await;
         for _ in 0..6 {
             fill(&store, &runtime, &mut random, 100, &mut sent).await;
             runtime.sleep(Duration::from_millis(200)).await;
@@ -324,9 +327,7 @@ fn a_silent_queue_keeps_its_place_when_all_that_can_go_went() {
         };
         let mut random = SeededRandom::new(seed, "fill");
         let mut sent = Vec::new();
-        let mut store = open(&disk, &runtime, &options).await;
-        create_queues(&store).await;
-        let silent = say_once(&store).await;
+        let (mut store, silent) = open_with_a_silent_queue(&disk, &runtime, &options).await;
         fill(&store, &runtime, &mut random, 200, &mut sent).await;
         // Two snapshots in the active segment, and time for retention.
         for _ in 0..12 {
@@ -361,9 +362,7 @@ fn several_oldest_bundles_may_be_lost_and_silent_queues_keep_their_place() {
         };
         let mut random = SeededRandom::new(seed, "fill");
         let mut sent = Vec::new();
-        let store = open(&disk, &runtime, &options).await;
-        create_queues(&store).await;
-        let silent = say_once(&store).await;
+        let (store, silent) = open_with_a_silent_queue(&disk, &runtime, &options).await;
         // Until that is gone.
         while store.min_offset(silent) == Some(QueueOffset(0)) {
             fill(&store, &runtime, &mut random, 100, &mut sent).await;
