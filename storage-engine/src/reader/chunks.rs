@@ -89,7 +89,7 @@ impl<D: Disk> Chunks<D> {
 
     /// Whether `len` bytes of large records may be read ahead, in half of the memory at most. If not, those that wait
     /// longest for their reader go: it may be gone itself.
-    pub(super) fn has_room_ahead(&mut self, len: usize) -> bool {
+    pub(super) fn make_room_ahead(&mut self, len: usize) -> bool {
         let large = |place: &&Place| self.cached.get(place).is_some_and(|c| c.is_large);
         let oldest = self.order.iter().find(large).copied();
         let waiting = self.cached.values().filter(|cached| cached.is_large);

@@ -112,7 +112,7 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
                 continue;
             }
             bytes += span.len;
-            if !chunks.has_room_ahead(bytes) {
+            if !chunks.make_room_ahead(bytes) {
                 break;
             }
             reads.push(async move {
@@ -177,7 +177,7 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
         let mut chunks = self.inner.chunks.borrow_mut();
         let bytes = chunks.take_large(span.place(), span.len)?;
         self.count(|metrics| metrics.chunk_hits += 1);
-        Some(join(vec![(span.offset, bytes)], range))
+        Some(cut(span.offset, bytes, range))
     }
 
     /// A record by a read of its own.
@@ -191,7 +191,7 @@ impl<D: Disk, R: Runtime, F: SegmentSource<D>> Reader<D, R, F> {
             .chunks
             .borrow_mut()
             .take_large(span.place(), span.len);
-        Ok(join(vec![(span.offset, bytes)], &range))
+        Ok(cut(span.offset, bytes, &range))
     }
 
     /// Reads a chunk into the cache.
@@ -235,22 +235,29 @@ fn stored<D: Disk>(extent: &Extent, record: SharedSlice<D>, header: BatchHeader)
     }
 }
 
+/// What of `range` lies in `bytes`, which begin at `start`.
+fn within(start: u64, bytes: &[u8], range: &Range<u64>) -> Range<usize> {
+    let from = range.start.max(start) - start;
+    let to = range.end.min(start + bytes.len() as u64) - start;
+    from as usize..to as usize
+}
+
+/// The range out of bytes that hold all of it.
+fn cut<D: Disk>(start: u64, bytes: ReadOf<D>, range: &Range<u64>) -> SharedSlice<D> {
+    let part = within(start, &bytes, range);
+    SharedSlice::of_read(bytes, part)
+}
+
 /// One slice of the parts (start in the segment, bytes); a record across chunks is copied together.
 fn join<D: Disk>(mut parts: Vec<(u64, ReadOf<D>)>, range: &Range<u64>) -> SharedSlice<D> {
-    let within = |start: u64, bytes: &[u8]| {
-        let from = range.start.max(start) - start;
-        let to = range.end.min(start + bytes.len() as u64) - start;
-        from as usize..to as usize
-    };
     if parts.len() == 1
         && let Some((start, bytes)) = parts.pop()
     {
-        let part = within(start, &bytes);
-        return SharedSlice::of_read(bytes, part);
+        return cut(start, bytes, range);
     }
     let mut joined = Vec::with_capacity((range.end - range.start) as usize);
     for (start, bytes) in &parts {
-        joined.extend_from_slice(&bytes[within(*start, bytes)]);
+        joined.extend_from_slice(&bytes[within(*start, bytes, range)]);
     }
     SharedSlice::owned(joined.into())
 }
