@@ -263,7 +263,7 @@ impl Core {
                 found.ok_or_else(|| Error::new("find shard", shard, ErrorKind::NoRoute))?
             }
         };
-        self.links.shard(shard, &address, deadline).await
+        self.links.connection(shard, &address, deadline).await
     }
 
     /// One attempt at one request to a shard.

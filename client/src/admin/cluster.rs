@@ -87,7 +87,9 @@ impl Admin {
     ) -> ShardStatus {
         let asked = async {
             let links = &self.core.links;
-            let connection = links.shard(&place.shard, &place.address, deadline).await?;
+            let connection = links
+                .connection(&place.shard, &place.address, deadline)
+                .await?;
             let left = deadline.saturating_duration_since(std::time::Instant::now());
             connection
                 .call(&schema::ShardStatusRequestT::default(), left)

@@ -62,17 +62,8 @@ impl Links {
             .await
     }
 
-    /// The live connection to a shard, made if need be.
-    pub(crate) async fn shard(
-        &self,
-        shard: &str,
-        address: &str,
-        deadline: Instant,
-    ) -> Result<Connection, Error> {
-        self.connection(shard, address, deadline).await
-    }
-
-    async fn connection(
+    /// The live connection to the server of that name, made if need be.
+    pub(crate) async fn connection(
         &self,
         server: &str,
         address: &str,
