@@ -8,78 +8,15 @@ use ringmq_storage_engine::disk::sim::{
 };
 use ringmq_storage_engine::disk::{Disk, DiskErrorKind, DiskOperation};
 use ringmq_storage_engine::marks::assert_reached;
-use ringmq_storage_engine::position::{QueueHandle, QueueOffset};
+use ringmq_storage_engine::position::QueueOffset;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::{SimExecutor, SimRuntime};
-use ringmq_storage_engine::store::{
-    AppendError, LogMode, OpenError, ReadError, ReadLimits, Store, StoreOptions,
-};
+use ringmq_storage_engine::store::{LogMode, OpenError, ReadError, StoreOptions};
 use std::time::Duration;
-use support::{TestState, batch, bodies, create_queue};
+use support::numbered::{ONE, QUEUE, append, create, on_disk, open, read_all};
 
-type SimStore = Store<SimDisk, SimRuntime, TestState>;
-
-const QUEUE: QueueHandle = QueueHandle(1);
 const BLOCK: u64 = 4096;
 const META: &str = "shard.meta";
-
-fn body(number: u64) -> String {
-    format!("message {number} {}", "z".repeat(1500))
-}
-
-async fn open(
-    disk: &SimDisk,
-    runtime: &SimRuntime,
-    options: &StoreOptions,
-) -> Result<SimStore, OpenError> {
-    let (disk, runtime) = (disk.clone(), runtime.clone());
-    Store::open(disk, runtime, options.clone(), TestState::default()).await
-}
-
-async fn create(store: &SimStore, queue: QueueHandle) {
-    let created = store.append_control(&create_queue(queue.0));
-    let created = created.expect("there is room");
-    store.durable(created.end).await.expect("it runs");
-}
-
-/// Appends these messages, each durable before the next one.
-async fn append(store: &SimStore, numbers: std::ops::Range<u64>) {
-    for number in numbers {
-        loop {
-            match store.append_batch(QUEUE, QueueOffset(number), &batch(&[&body(number)])) {
-                Ok(appended) => break store.durable(appended.end).await.expect("it runs"),
-                Err(AppendError::Busy) => store.wait_room(4096).await.expect("it runs"),
-                Err(error) => panic!("not appended: {error}"),
-            }
-        }
-    }
-}
-
-const ONE: ReadLimits = ReadLimits {
-    max_bytes: 1,
-    max_batches: 1,
-};
-
-/// Messages from the minimum offset on, each at its place; panics at damage.
-async fn read_all(store: &SimStore) -> std::ops::Range<u64> {
-    let first = store.min_offset(QUEUE).expect("it is known");
-    let mut at = first;
-    loop {
-        let read = store.read(QUEUE, at, ONE).await.expect("readable");
-        if read.batches.is_empty() {
-            return first.0..at.0;
-        }
-        assert_eq!(bodies(&read.batches[0].bytes), [body(at.0).into_bytes()]);
-        at = read.next_offset;
-    }
-}
-
-fn on_disk<F: Future<Output = ()> + 'static>(test: impl FnOnce(SimDisk, SimRuntime) -> F) {
-    let executor = SimExecutor::new(17);
-    let disk = SimDisk::new(&executor.runtime(), SimDiskOptions::default());
-    let ended = executor.run(test(disk, executor.runtime()));
-    ended.expect("the test runs to its end");
-}
 
 fn named(disk: &SimDisk, end: &str) -> Vec<String> {
     let names = disk.names().into_iter();

@@ -265,7 +265,7 @@ fn lost_and_damaged_bundles_are_made_again_byte_for_byte() {
     });
     assert_reached(&[
         "index: an older one is made again first",
-        "verdict: a reader has an index made again",
+        "verdict: an index is made again when it is asked",
     ]);
 }
 

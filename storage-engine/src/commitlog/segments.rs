@@ -248,9 +248,17 @@ impl<D: Disk> Segments<D> {
     }
 
     /// Takes segment `number`, which nobody holds, out of the log: its index first, so that no index is ever without
-    /// its segment. Kept for reuse unless `unlink`.
+    /// its segment. Kept for reuse unless `unlink`. After an error it is still known, and can be retired again.
     pub async fn retire(&self, number: u64, unlink: bool) -> Result<(), DiskError> {
         self.known.borrow_mut().remove(&number);
+        if let Err(error) = self.take_out(number, unlink).await {
+            self.known.borrow_mut().insert(number);
+            return Err(error);
+        }
+        self.disk.sync_dir().await
+    }
+
+    async fn take_out(&self, number: u64, unlink: bool) -> Result<(), DiskError> {
         let file = self.open.borrow_mut().remove(&number);
         close(file).await?;
         match self.disk.remove(&bundle::file_name(number)).await {
@@ -259,11 +267,9 @@ impl<D: Disk> Segments<D> {
         }
         let name = segment_name(number);
         if unlink || self.spare_count() >= self.spares_max {
-            self.disk.remove(&name).await?;
-            return self.disk.sync_dir().await;
+            return self.disk.remove(&name).await;
         }
         self.disk.rename(&name, &spare_name(number)).await?;
-        self.disk.sync_dir().await?;
         self.spares.borrow_mut().push(number);
         Ok(())
     }

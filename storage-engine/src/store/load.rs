@@ -288,10 +288,16 @@ async fn load_start<D: Disk>(
         Err(IndexError::NeedsRebuild { segment, cause }) => {
             mark!("recovery: an index is made again");
             tracing::warn!(segment, %cause, "rebuilding an index");
-            rebuild_index(segments, geometry, catalog, meta, segment, &|_| true)
-                .await
-                .map_err(unavailable)?;
-            catalog.load_start().await.map_err(unavailable)
+            match rebuild_index(segments, geometry, catalog, meta, segment, &|_| true).await {
+                // Whoever asks for what is in it meets the error, until there is space.
+                Err(IndexError::Write { cause, .. }) if cause.kind.is_retryable() => {
+                    mark!("recovery: no space to make an index again");
+                    tracing::warn!(%cause, segment, "an index has to wait");
+                    Ok(())
+                }
+                Err(error) => Err(unavailable(error)),
+                Ok(()) => catalog.load_start().await.map_err(unavailable),
+            }
         }
         other => other.map_err(unavailable),
     }

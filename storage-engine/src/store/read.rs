@@ -1,11 +1,10 @@
 //! Reading what is visible: from memory at the tail, from the disk behind it.
 
 use super::inner::Inner;
-use super::rebuild::rebuild_index;
 use super::{FoundBatch, ReadBatches, ReadError, ReadLimits};
 use crate::commitlog::segments::{SegmentFile, Segments};
 use crate::disk::{Disk, DiskError};
-use crate::index::{BatchLimits, BatchRef, IndexError};
+use crate::index::{BatchLimits, BatchRef};
 use crate::position::{Position, QueueHandle, QueueOffset};
 use crate::reader::{BatchReadError, SegmentSource};
 use crate::runtime::Runtime;
@@ -201,44 +200,9 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         if let Some(found) = self.catalog.batches_in_memory(queue, from, end, limits) {
             return Ok(found);
         }
-        self.with_rebuild(async || self.catalog.batches(queue, from, end, limits).await)
-            .await
-    }
-
-    /// Asks the index, and rebuilds what it cannot read.
-    async fn with_rebuild<T>(
-        &self,
-        ask: impl AsyncFn() -> Result<T, IndexError>,
-    ) -> Result<T, ReadError> {
-        // One question may concern every segment; a segment that is lost again and again ends it.
-        let rebuilds_max = self.segments.numbers().len();
-        let mut rebuilt = 0;
-        loop {
-            let (segment, cause) = match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(IndexError::NeedsRebuild { segment, cause }) if rebuilt < rebuilds_max => {
-                    (segment, cause)
-                }
-                Err(error) => return Err(ReadError::Index(error)),
-            };
-            mark!("verdict: a reader has an index made again");
-            tracing::warn!(segment, %cause, "rebuilding an index");
-            rebuilt += 1;
-            let _turn = self.rebuilding.take().await;
-            let keep = |queue| self.state.borrow().next_offset(queue).is_some();
-            let meta = self.meta.meta();
-            rebuild_index(
-                &self.segments,
-                self.geometry,
-                &self.catalog,
-                &meta,
-                segment,
-                &keep,
-            )
-            .await
-            .map_err(ReadError::Index)?;
-            self.disk.sync_dir().await?;
-        }
+        let found =
+            self.with_rebuild(async || self.catalog.batches(queue, from, end, limits).await);
+        Ok(found.await?)
     }
 
     pub(super) async fn read_position(
@@ -301,13 +265,13 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         self.visible_offset(queue)
             .ok_or(ReadError::QueueNotFound(queue))?;
         let end = self.visible_end();
-        self.with_rebuild(async || {
+        let found = self.with_rebuild(async || {
             let times_ms = times_ms.clone();
             self.catalog
                 .find_key(queue, key_hash, times_ms, end, max)
                 .await
-        })
-        .await
+        });
+        Ok(found.await?)
     }
 }
 

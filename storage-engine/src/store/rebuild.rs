@@ -1,18 +1,58 @@
 //! Making the index of a sealed segment again, from its frames.
 
+use super::inner::Inner;
 use crate::commitlog::frame::{FRAME_HEADER_BYTES, FrameHeader, Link};
 use crate::commitlog::placement::Geometry;
 use crate::commitlog::record::{RawRecords, RecordKind};
-use crate::commitlog::scan::{FrameScan, ScannedFrame, insist};
+use crate::commitlog::scan::{FrameScan, Miss, ScannedFrame, insist};
 use crate::commitlog::segments::Segments;
-use crate::disk::{BLOCK_BYTES, Disk};
+use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::index::bundle::SealedAt;
 use crate::index::{ActiveIndex, Catalog, IndexError};
 use crate::position::{Position, QueueHandle};
+use crate::runtime::Runtime;
 use crate::shard_meta::ShardMeta;
+use crate::state_machine::StateMachine;
 use futures_lite::future::yield_now;
 use ringmq_wire::batch::BatchView;
 use std::rc::Rc;
+
+impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
+    /// Asks the index, and rebuilds what it cannot read.
+    pub(super) async fn with_rebuild<T>(
+        &self,
+        ask: impl AsyncFn() -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        // One question may concern every segment; a segment that is lost again and again ends it.
+        let rebuilds_max = self.segments.numbers().len();
+        let mut rebuilt = 0;
+        loop {
+            let (segment, cause) = match ask().await {
+                Err(IndexError::NeedsRebuild { segment, cause }) if rebuilt < rebuilds_max => {
+                    (segment, cause)
+                }
+                answer => return answer,
+            };
+            mark!("verdict: an index is made again when it is asked");
+            tracing::warn!(segment, %cause, "rebuilding an index");
+            rebuilt += 1;
+            let _turn = self.rebuilding.take().await;
+            let keep = |queue| self.state.borrow().next_offset(queue).is_some();
+            let meta = self.meta.meta();
+            rebuild_index(
+                &self.segments,
+                self.geometry,
+                &self.catalog,
+                &meta,
+                segment,
+                &keep,
+            )
+            .await?;
+            let synced = self.disk.sync_dir().await;
+            synced.map_err(|cause| IndexError::Write { segment, cause })?;
+        }
+    }
+}
 
 /// Makes the bundle of segment `number` again, after those before it that it goes on from and that are lost, too.
 pub(super) async fn rebuild_index<D: Disk>(
@@ -88,9 +128,9 @@ async fn scan<D: Disk>(
 ) -> Result<Scanned, IndexError> {
     // Held open, so that nothing below passes for damage because there is no descriptor for it.
     let opened = insist(async || segments.file(number).await).await;
-    let _opened = opened.map_err(|cause| {
+    let opened = opened.map_err(|cause| {
         mark!("index: its segment is not opened");
-        IndexError::NotOpened {
+        IndexError::NotRead {
             segment: number,
             cause,
         }
@@ -122,6 +162,11 @@ async fn scan<D: Disk>(
                 at = frame.link.end;
                 yield_now().await;
             }
+            Err(Miss::Unreadable(cause)) if refuses_reads(&opened.file).await => {
+                mark!("index: its segment is not read");
+                let segment = number;
+                return Err(IndexError::NotRead { segment, cause });
+            }
             _ => at.0 += BLOCK_BYTES as u64,
         }
     }
@@ -134,6 +179,13 @@ async fn scan<D: Disk>(
         sealed_at,
         is_whole,
     })
+}
+
+/// Whether neither end of a segment can be read: then the disk says nothing about what lies between. One bad block has
+/// readable ones around it.
+async fn refuses_reads(file: &impl DiskFile) -> bool {
+    let last = file.len().saturating_sub(BLOCK_BYTES as u64);
+    file.read_at(0, BLOCK_BYTES).await.is_err() && file.read_at(last, BLOCK_BYTES).await.is_err()
 }
 
 /// Index of a segment's first frame: the one before ends below it.

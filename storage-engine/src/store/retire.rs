@@ -57,6 +57,8 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
 
     async fn retain(&self) -> Result<(), RetireFailed> {
         self.refresh_space().await;
+        // What a failure left there the last time.
+        self.remove_below_start(false).await?;
         let sealed = self.sealed_segments().await;
         let plan = self.plan(&sealed);
         if self.condition.above_watermark.replace(plan.refuse_appends) && !plan.refuse_appends {
@@ -75,9 +77,10 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             self.segments.drop_spares().await?;
         }
         match plan.remove.last() {
-            Some((last, _)) => self.remove(&plan, *last).await,
-            None => Ok(()),
+            Some((last, _)) => self.begin_behind(&plan, *last).await?,
+            None => return Ok(()),
         }
+        self.remove_below_start(plan.unlink).await
     }
 
     fn plan(&self, sealed: &[SealedSegment]) -> RetentionPlan {
@@ -159,33 +162,44 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         Some(header.first_store_time_ms)
     }
 
-    async fn remove(&self, plan: &RetentionPlan, last: u64) -> Result<(), RetireFailed> {
+    /// Records that the log starts behind the segment `last`.
+    async fn begin_behind(&self, plan: &RetentionPlan, last: u64) -> Result<(), RetireFailed> {
         let log_start = self.geometry.base_of(last + 1);
         let recorded = self.append_engine(EngineRecord::LogStart(log_start))?;
         self.wait_durable(recorded.end).await?;
         self.write_meta(|meta| meta.set_log_start(log_start))
             .await?;
         for (number, reason) in &plan.remove {
-            self.catalog.remove_oldest(*number).await?;
-            // No new reader finds it; those that are in it are short.
-            while self.segments.is_pinned(*number) {
-                let pause = Duration::from_millis(PIN_POLL_MS);
-                self.runtime.sleep(pause).await;
-            }
-            self.segments.retire(*number, plan.unlink).await?;
-            self.segment_times.borrow_mut().remove(number);
-            self.metrics.borrow_mut().segments_retired += 1;
             if matches!(reason, RemovalReason::DiskEarly | RemovalReason::DiskForced) {
                 tracing::warn!(
                     segment = number,
                     ?reason,
-                    "the disk is too full: messages went before their retention ended"
+                    "the disk is too full: messages go before their retention ended"
                 );
             } else {
-                tracing::info!(segment = number, ?reason, "a segment was retired");
+                tracing::info!(segment = number, ?reason, "a segment is retired");
             }
         }
-        self.signals.prepare.notify();
+        Ok(())
+    }
+
+    /// Takes what lies below the recorded log start out of index and disk.
+    async fn remove_below_start(&self, unlink: bool) -> Result<(), RetireFailed> {
+        let start = self.geometry.segment_of(self.meta.log_start());
+        let numbers = self.segments.numbers().into_iter();
+        for number in numbers.take_while(|number| *number < start) {
+            self.with_rebuild(async || self.catalog.remove_oldest(number).await)
+                .await?;
+            // No new reader finds it; those that are in it are short.
+            while self.segments.is_pinned(number) {
+                let pause = Duration::from_millis(PIN_POLL_MS);
+                self.runtime.sleep(pause).await;
+            }
+            self.segments.retire(number, unlink).await?;
+            self.segment_times.borrow_mut().remove(&number);
+            self.metrics.borrow_mut().segments_retired += 1;
+            self.signals.prepare.notify();
+        }
         Ok(())
     }
 

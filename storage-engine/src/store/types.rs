@@ -146,7 +146,7 @@ pub enum ReadError {
     Disk(#[from] DiskError),
     /// The index cannot be read, nor made again.
     #[error(transparent)]
-    Index(IndexError),
+    Index(#[from] IndexError),
 }
 
 /// Why a clean stop was not clean; the log is whole all the same.

@@ -10,8 +10,8 @@ use crate::state_machine::StateMachine;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Longest wait before another try to prepare a segment.
-const PREPARE_RETRY_MS: u64 = 1000;
+/// Longest wait before another try to prepare or to seal a segment.
+const RETRY_MS: u64 = 1000;
 
 impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
     /// Starts the background tasks; they end when the store is over. A read-only store has nothing to write.
@@ -53,8 +53,7 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
                         tracing::warn!(%error, segment = number, "the next segment has to wait");
                     }
                     self.signals.room.notify();
-                    let retry_ms = PREPARE_RETRY_MS.min(self.options.retention_check_ms);
-                    self.runtime.sleep(Duration::from_millis(retry_ms)).await;
+                    self.runtime.sleep(self.retry_pause()).await;
                 }
                 Err(error) => return self.fail(error),
             }
@@ -81,13 +80,17 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             if self.is_over() {
                 return;
             }
-            if let Err(error) = self.seal_all().await {
-                return self.fail(error);
-            }
+            let all_sealed = match self.seal_all().await {
+                Ok(all_sealed) => all_sealed,
+                Err(error) => return self.fail(error),
+            };
             if self.is_snapshot_due()
                 && let Err(error) = self.snapshot().await
             {
                 tracing::warn!(%error, "no snapshot was taken");
+            }
+            if !all_sealed {
+                self.runtime.sleep(self.retry_pause()).await;
             }
         }
     }
@@ -117,13 +120,20 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         }
     }
 
-    /// Seals what can be sealed.
-    pub(super) async fn seal_all(&self) -> Result<(), DiskError> {
+    /// Seals what can be sealed; false if the rest has to wait for the disk.
+    pub(super) async fn seal_all(&self) -> Result<bool, DiskError> {
         let _turn = self.sealing.take().await;
         while let Some(number) = self.segment_to_seal() {
-            self.seal(number).await?;
+            if !self.seal(number).await? {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Until something that the disk refused is tried again.
+    fn retry_pause(&self) -> Duration {
+        Duration::from_millis(RETRY_MS.min(self.options.retention_check_ms))
     }
 
     fn is_unrecorded(&self) -> bool {
@@ -154,27 +164,30 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         (sealed_at.segment_end <= self.durable()).then_some(number)
     }
 
-    async fn seal(&self, number: u64) -> Result<(), DiskError> {
+    /// Whether the segment is sealed now. If not, its index stays in memory, and a restart makes the bundle.
+    async fn seal(&self, number: u64) -> Result<bool, DiskError> {
         let sealed_at = self.ended.borrow().get(&number).copied();
         let Some(sealed_at) = sealed_at else {
-            return Ok(());
+            return Ok(true);
         };
         let keep = |queue| self.state.borrow().next_offset(queue).is_some();
-        match self.catalog.seal(number, sealed_at, &keep).await {
+        // It goes on from the bundle before it, which may be lost: a crash can come between a snapshot and a seal.
+        let sealed = self.with_rebuild(async || self.catalog.seal(number, sealed_at, &keep).await);
+        match sealed.await {
             Ok(()) => self.disk.sync_dir().await?,
-            // The index stays in memory and a restart makes the bundle; the log itself is not concerned.
-            Err(IndexError::Write { cause, .. }) if cause.kind.is_retryable() => {
-                tracing::warn!(%cause, segment = number, "an index has to wait");
-                let retry_ms = PREPARE_RETRY_MS.min(self.options.retention_check_ms);
-                self.runtime.sleep(Duration::from_millis(retry_ms)).await;
-                return Ok(());
+            Err(IndexError::Write { cause, .. }) if !cause.kind.is_retryable() => {
+                return Err(cause);
             }
-            Err(IndexError::Write { cause, .. }) => return Err(cause),
-            Err(error) => tracing::error!(%error, segment = number, "a segment was not sealed"),
+            Err(error) => {
+                mark!("verdict: an index has to wait");
+                tracing::warn!(%error, segment = number, "an index has to wait");
+                return Ok(false);
+            }
         }
         self.ended.borrow_mut().remove(&number);
         self.metrics.borrow_mut().segments_sealed += 1;
-        self.write_meta(|_| ()).await
+        self.write_meta(|_| ()).await?;
+        Ok(true)
     }
 
     /// Looks at the file system.

@@ -1,6 +1,8 @@
 //! A small state and a few calls that the store's tests share.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod numbered;
+
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::state_machine::{RecordRef, SnapshotChunk, StateMachine};
 use ringmq_wire::batch::{BatchBuilder, BatchOptions, BatchView, Record};

@@ -2,7 +2,7 @@
 
 use super::slots::Source;
 use super::{Catalog, Directory, IndexError};
-use crate::disk::{Disk, DiskErrorKind};
+use crate::disk::Disk;
 use crate::index::ActiveIndex;
 use crate::index::bundle::{self, BundleSource, DirectoryEntry, SealedAt};
 use crate::position::{QueueHandle, QueueOffset};
@@ -109,11 +109,19 @@ impl<D: Disk> Catalog<D> {
         starts.into_directory()
     }
 
-    /// Forgets the oldest segment and removes its bundle; its queues now start in the next one.
+    /// Forgets the oldest segment, unless that was done already; its queues now start in the next one. Its bundle goes
+    /// with the segment.
     pub async fn remove_oldest(&self, segment: u64) -> Result<(), IndexError> {
-        if self.inner.slots.borrow().oldest_file() != Some(segment) {
-            let what = "it is not the oldest sealed one";
-            return Err(IndexError::Order { segment, what });
+        {
+            let slots = self.inner.slots.borrow();
+            match slots.index_of(segment) {
+                None => return Ok(()),
+                Some(_) if slots.oldest_file() == Some(segment) => {}
+                Some(_) => {
+                    let what = "it is not the oldest sealed one";
+                    return Err(IndexError::Order { segment, what });
+                }
+            }
         }
         // The bundle is going anyway; what it would have told is in the next one.
         let directory = self.directory_of(segment).await.unwrap_or_default();
@@ -130,12 +138,7 @@ impl<D: Disk> Catalog<D> {
             }
         }
         self.inner.pages.forget(segment);
-        match self.inner.disk.remove(&bundle::file_name(segment)).await {
-            Err(cause) if cause.kind != DiskErrorKind::NotFound => {
-                Err(IndexError::Write { segment, cause })
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     async fn write(

@@ -48,8 +48,8 @@ pub enum IndexError {
     /// Scan the segment, call [`Catalog::install_rebuilt`], ask again.
     #[error("the index of segment {segment} must be rebuilt: {cause}")]
     NeedsRebuild { segment: u64, cause: BundleError },
-    #[error("segment {segment} cannot be opened to make its index again: {cause}")]
-    NotOpened { segment: u64, cause: DiskError },
+    #[error("segment {segment} cannot be read to make its index again: {cause}")]
+    NotRead { segment: u64, cause: DiskError },
     #[error("the index of segment {segment} cannot be written: {cause}")]
     Write { segment: u64, cause: DiskError },
     #[error("segment {segment} is not the one to seal: {what}")]
