@@ -148,6 +148,55 @@ fn what_a_failed_sync_left_in_caches_is_written_again_at_a_start() {
     );
 }
 
+/// A segment got its name, the sync that was to make it durable failed, and the next process writes into it.
+#[test]
+fn a_name_that_no_sync_covered_is_durable_before_anything_is_acknowledged_under_it() {
+    let mut failed = 0;
+    for skip in 0..8 {
+        let executor = SimExecutor::new(skip);
+        let runtime = executor.runtime();
+        let disk = SimDisk::with_seed(&runtime, SimDiskOptions::default(), skip);
+        let living = disk.clone();
+        let first = executor.run(async move {
+            let store = open(&living, &runtime).await.expect("it opens");
+            let created = store.append_control(&create_queue(1)).expect("a queue");
+            store.durable(created.end).await.expect("it runs");
+            living.inject(Fault {
+                operation: DiskOperation::SyncDir,
+                file_prefix: String::new(),
+                skip: skip as u32,
+                times: 1,
+                effect: FaultEffect::Fail(DiskErrorKind::Failed),
+            });
+            let mut acknowledged = 0;
+            while acknowledged < 60 && append(&store, acknowledged..acknowledged + 1).await {
+                acknowledged += 1;
+            }
+            acknowledged
+        });
+        executor.abort_all();
+        let first = first.expect("it ends");
+        failed += u64::from(first < 60);
+        let executor = SimExecutor::new(skip);
+        let runtime = executor.runtime();
+        let disk = disk.kill_onto(&runtime, skip);
+        let ended = executor.run(async move {
+            let store = open(&disk, &runtime).await.expect("it opens");
+            let found = count(&store).await;
+            assert!(found >= first, "{found} of {first}");
+            for next in found..found + 40 {
+                assert!(append(&store, next..next + 1).await);
+                let image = disk.crash(CrashPolicy::LoseAll, next);
+                let again = open(&image, &runtime).await.expect("it opens");
+                assert_eq!(count(&again).await, next + 1, "skip {skip}");
+            }
+        });
+        executor.abort_all();
+        ended.expect("it ends");
+    }
+    assert!(failed > 2, "{failed} logs stopped");
+}
+
 /// What is written again may be torn; the copy is not.
 #[test]
 fn the_start_that_writes_the_tail_again_is_cut_at_every_point() {

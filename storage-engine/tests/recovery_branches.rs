@@ -6,7 +6,7 @@ mod support;
 use ringmq_storage_engine::disk::sim::{
     CrashPolicy, Damage, Fault, FaultEffect, SimDisk, SimDiskOptions,
 };
-use ringmq_storage_engine::disk::{Disk, DiskErrorKind, DiskOperation};
+use ringmq_storage_engine::disk::{Disk, DiskErrorKind, DiskFile, DiskOperation};
 use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::position::QueueOffset;
 use ringmq_storage_engine::runtime::Runtime;
@@ -117,6 +117,37 @@ fn without_any_snapshot_the_whole_log_is_replayed_or_the_start_refused() {
         "recovery: no snapshot is whole",
         "recovery: the log does not reach back to where the state could begin",
     ]);
+}
+
+/// The removal of a retired segment can reach the disk without that of its index.
+#[test]
+fn an_index_whose_segment_is_gone_goes_at_a_start() {
+    on_disk(async |disk, runtime| {
+        let options = StoreOptions {
+            retention_bytes: Some(4 * StoreOptions::test_min().segment_bytes),
+            ..StoreOptions::test_min()
+        };
+        let store = open(&disk, &runtime, &options).await.expect("it opens");
+        create(&store, QUEUE).await;
+        append(&store, 0..40).await;
+        let oldest = named(&disk, ".idx").swap_remove(0);
+        let bytes = disk.bytes(&oldest).expect("it is there");
+        append(&store, 40..140).await;
+        runtime.sleep(Duration::from_secs(1)).await;
+        store.stop().await.expect("stopped");
+        assert_eq!(disk.bytes(&oldest), None);
+        let left = disk.create(&oldest).await.expect("it is made");
+        left.allocate(bytes.len() as u64).await.expect("it grows");
+        left.close().await.expect("closed");
+        for (at, block) in bytes.chunks(BLOCK as usize).enumerate() {
+            let damage = Damage::Bytes(block.to_vec());
+            assert!(disk.damage(&oldest, at as u64 * BLOCK, damage));
+        }
+        let store = open(&disk, &runtime, &options).await.expect("it opens");
+        assert_eq!(disk.bytes(&oldest), None);
+        assert_eq!(read_all(&store).await.end, 140);
+    });
+    assert_reached(&["recovery: an index without its segment is removed"]);
 }
 
 /// One slot of `shard.meta` is lost after retention: the other may not know where the log starts.

@@ -75,7 +75,6 @@ impl<D: Disk> Segments<D> {
         let mut known = BTreeSet::new();
         let mut spares = Vec::new();
         let mut bundles = Vec::new();
-        let mut removed = false;
         for entry in disk.list().await? {
             let name = &entry.name;
             let whole = entry.len == geometry.segment_bytes;
@@ -92,18 +91,15 @@ impl<D: Disk> Segments<D> {
             } else if is_waste(name) {
                 mark!("recovery: what a crash left half done is removed");
                 disk.remove(name).await?;
-                removed = true;
             }
         }
         // The removal of a bundle can be lost although its segment is gone.
         for orphan in bundles.into_iter().filter(|number| !known.contains(number)) {
             mark!("recovery: an index without its segment is removed");
             disk.remove(&bundle::file_name(orphan)).await?;
-            removed = true;
         }
-        if removed {
-            disk.sync_dir().await?;
-        }
+        // Names that a process left behind that ended before its sync, too: frames will be acknowledged in these files.
+        disk.sync_dir().await?;
         Ok(Self {
             disk: disk.clone(),
             geometry,

@@ -76,11 +76,12 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
         if from == visible {
             return Ok(answer);
         }
-        let found = self.find(queue, from, limits).await?;
+        let found = self.find(queue, from, limits).await;
         // Retention may have been faster than the look-up: what is gone then is not damaged.
         if self.min_offset(queue).is_none_or(|min| from < min) {
             return Err(self.out_of_range(queue, from));
         }
+        let found = found?;
         let dense = dense_prefix(&found, from).map_err(|error| self.at_damage(error))?;
         if dense.is_empty() {
             mark!("verdict: messages that the state knows of are missing");

@@ -39,15 +39,19 @@ impl<D: Disk, R: Runtime, S: StateMachine> Inner<D, R, S> {
             let _turn = self.rebuilding.take().await;
             let keep = |queue| self.state.borrow().next_offset(queue).is_some();
             let meta = self.meta.meta();
-            rebuild_index(
+            let made = rebuild_index(
                 &self.segments,
                 self.geometry,
                 &self.catalog,
                 &meta,
                 segment,
                 &keep,
-            )
-            .await?;
+            );
+            match made.await {
+                // Retention was faster: what is left answers.
+                Err(IndexError::NotRead { segment, .. }) if !self.segments.contains(segment) => {}
+                made => made?,
+            }
             let synced = self.disk.sync_dir().await;
             synced.map_err(|cause| IndexError::Write { segment, cause })?;
         }

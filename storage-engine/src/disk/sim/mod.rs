@@ -5,6 +5,8 @@
 //!   may be lost on its own until a sync that was issued after it finished has returned (`sync_data` for
 //!   data and length, `sync_dir` for names). A finished durable write has covered exactly its own range and
 //!   the length needed to read it.
+//! - A failed `sync_data` forgets what it was about: a later one that succeeds does not cover it. A failed `sync_dir`
+//!   leaves names as uncovered as they were: a journal that cannot be written takes no later change either.
 //! - A power cut ([`SimDisk::crash`]) makes an image: what is covered, and for every uncovered or unfinished
 //!   operation a choice by policy and seed: dropped, kept, or torn sector by sector.
 //! - A killed process ([`SimDisk::kill_onto`]) leaves everything that had finished, as uncovered as it was.
@@ -375,12 +377,11 @@ impl Disk for SimDisk {
             })
             .await;
         self.latency(fault::delay(&fault)).await;
-        self.effect(event + 1, |state| {
-            let failure = fault::failure(&fault);
-            state.sync_names(issued, failure.is_none());
-            match failure {
-                Some(kind) => Err(injected(kind, operation, ".", None)),
-                None => Ok(()),
+        self.effect(event + 1, |state| match fault::failure(&fault) {
+            Some(kind) => Err(injected(kind, operation, ".", None)),
+            None => {
+                state.sync_names(issued);
+                Ok(())
             }
         })
         .await

@@ -20,7 +20,6 @@ pub(super) type Seq = u64;
 pub(super) struct PendingName {
     pub(super) seq: Seq,
     pub(super) finished: Option<Seq>,
-    pub(super) forgotten: bool,
     pub(super) what: NameChange,
 }
 
@@ -178,7 +177,6 @@ impl State {
         self.name_changes.push(PendingName {
             seq,
             finished: None,
-            forgotten: false,
             what,
         });
         seq
@@ -200,20 +198,13 @@ impl State {
         change.what.apply(&mut self.names);
     }
 
-    pub(super) fn sync_names(&mut self, issued: Seq, success: bool) {
-        for change in &mut self.name_changes {
-            let covered = change.finished.is_some_and(|finished| finished < issued);
-            if covered && !success {
-                change.forgotten = true;
-            } else if covered && !change.forgotten {
-                change.what.apply(&mut self.durable_names);
-            }
+    /// A sync of names that was issued at `issued` has returned success.
+    pub(super) fn sync_names(&mut self, issued: Seq) {
+        let is_covered = |change: &PendingName| change.finished.is_some_and(|at| at < issued);
+        for change in self.name_changes.iter().filter(|change| is_covered(change)) {
+            change.what.apply(&mut self.durable_names);
         }
-        if success {
-            self.name_changes.retain(|change| {
-                change.forgotten || change.finished.is_none_or(|finished| finished >= issued)
-            });
-        }
+        self.name_changes.retain(|change| !is_covered(change));
         self.prune();
     }
 
