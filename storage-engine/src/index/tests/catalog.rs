@@ -211,7 +211,8 @@ impl World {
         self.damaged.remove(&segment);
         self.removed_known |= !was_damaged;
         self.model.drop_below(Position(self.oldest * SEGMENT_BYTES));
-        assert!(self.disk.bytes(&file_name(segment)).is_none());
+        // As the segment does, whose bundle it is; it may be lost already.
+        let _ = self.disk.remove(&file_name(segment)).await;
     }
 
     async fn compare(&mut self) {
