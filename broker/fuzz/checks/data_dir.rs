@@ -26,17 +26,21 @@ struct Base {
 }
 
 thread_local! {
-    static BASES: [Base; 2] = [Base::new(Left::Clean), Base::new(Left::Crashed)];
+    static BASES: [Base; 3] = [Left::Clean, Left::Crashed, Left::Mending].map(Base::new);
 }
 
-/// First byte: which directory, and whether checksums are put right. Then edits: file u8, offset u24, bits to flip u8.
+/// First byte: which directory, and whether (2) checksums are put right. Then edits: file u8, offset u24, bits to flip u8.
 pub fn check(bytes: &[u8]) {
     let Some((mode, edits)) = bytes.split_first() else {
         return;
     };
     let is_resealed = mode & 2 != 0;
     BASES.with(|bases| {
-        let base = &bases[usize::from(mode & 1)];
+        let base = match mode & 5 {
+            0 => &bases[0],
+            1 => &bases[1],
+            _ => &bases[2],
+        };
         let (executor, disk) = base.machine.copy();
         base.edit(&disk, edits, is_resealed);
         let known = (!is_resealed).then(|| Rc::clone(&base.messages));

@@ -5,6 +5,7 @@ pub fn reseal(name: &str, bytes: &mut [u8], before: &[u8]) {
     match name.rsplit('.').next() {
         Some("seg") => frames(bytes, before),
         Some("idx") => pages(bytes),
+        Some("copy") => copy_of_tail(bytes, before),
         Some("meta") => {
             for slot in bytes.chunks_exact_mut(4096) {
                 if slot.iter().any(|byte| *byte != 0) {
@@ -32,6 +33,17 @@ fn frames(bytes: &mut [u8], before: &[u8]) {
         let local = [&header[72..76], &header[80..120]].concat();
         header[76..80].copy_from_slice(&crc32fast::hash(&local).to_le_bytes());
     }
+}
+
+/// As far as it has the bytes that its header claims.
+fn copy_of_tail(bytes: &mut [u8], before: &[u8]) {
+    let (header, body) = bytes.split_at_mut(4096);
+    frames(body, &before[4096..]);
+    let len = u64::from_le_bytes(*header[32..].first_chunk().expect("a header"));
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(body.len());
+    header[40..44].copy_from_slice(&crc32fast::hash(&body[..len]).to_le_bytes());
+    let sum = crc32fast::hash(&header[..4092]);
+    header[4092..].copy_from_slice(&sum.to_le_bytes());
 }
 
 fn pages(bytes: &mut [u8]) {

@@ -4,8 +4,8 @@
 use ringmq_broker::state::entries::{ProducerKey, Topic, TopicSettings};
 use ringmq_broker::state::record::GroupOffsets;
 use ringmq_broker::state::{ControlRecord, ShardState};
-use ringmq_storage_engine::disk::Disk;
-use ringmq_storage_engine::disk::sim::{CrashPolicy, SimDisk, SimDiskOptions};
+use ringmq_storage_engine::disk::sim::{CrashPolicy, Fault, FaultEffect, SimDisk, SimDiskOptions};
+use ringmq_storage_engine::disk::{Disk, DiskErrorKind, DiskOperation};
 use ringmq_storage_engine::position::{QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::{SimExecutor, SimRuntime};
@@ -34,6 +34,8 @@ pub fn options() -> StoreOptions {
 pub enum Left {
     Clean,
     Crashed,
+    /// As crashed; then a start was cut that had made its copy of the newest frames.
+    Mending,
 }
 
 /// A machine that is switched off.
@@ -52,7 +54,10 @@ impl Machine {
         let life = fill(disk.clone(), runtime, left);
         executor.run(life).expect("no fault is injected");
         executor.abort_all();
-        let disk = disk.crash(CrashPolicy::KeepAll, 1);
+        let disk = match left {
+            Left::Clean | Left::Crashed => disk.crash(CrashPolicy::KeepAll, 1),
+            Left::Mending => cut_while_mending(&disk),
+        };
         Self {
             _executor: executor,
             disk,
@@ -68,6 +73,33 @@ impl Machine {
             .crash_onto(&executor.runtime(), CrashPolicy::KeepAll, 1);
         (executor, disk)
     }
+}
+
+/// A start on this disk cannot remove the copy of the tail that it has made; then the power goes.
+fn cut_while_mending(disk: &SimDisk) -> SimDisk {
+    // Some removal is that of the copy.
+    let cut = (0..4).find_map(|skip| {
+        let executor = SimExecutor::new(8);
+        let runtime = executor.runtime();
+        let disk = disk.kill_onto(&runtime, 1);
+        disk.inject(Fault {
+            operation: DiskOperation::Remove,
+            file_prefix: "tail-".to_owned(),
+            skip,
+            times: 1,
+            effect: FaultEffect::Fail(DiskErrorKind::Failed),
+        });
+        let living = disk.clone();
+        let start = async move {
+            let opened = Store::open(living, runtime, options(), ShardState::default()).await;
+            opened.is_err()
+        };
+        executor.run(start).expect("it ends");
+        executor.abort_all();
+        let image = disk.crash(CrashPolicy::KeepAll, 1);
+        image.bytes("tail-0.copy").is_some().then_some(image)
+    });
+    cut.expect("a copy is made")
 }
 
 /// Every file and its bytes.
@@ -99,7 +131,7 @@ async fn fill(disk: SimDisk, runtime: SimRuntime, left: Left) {
         writer.batches(round).await;
     }
     writer.last().await;
-    if left == Left::Crashed {
+    if left != Left::Clean {
         writer.hurried().await;
     }
     assert_eq!(store.with_state(|state| state.defect().cloned()), None);

@@ -1,6 +1,6 @@
 //! A directory written by format version 1, kept so that later versions are tested against it.
 //!
-//! `fixtures/v1-clean.hex` and `fixtures/v1-crashed.hex` hold it as text: `file NAME BYTES`, then rows of an offset and
+//! `fixtures/v1-*.hex` hold it as text, as a clean stop, a crash and the crash of a start that mended left it: `file NAME BYTES`, then rows of an offset and
 //! 64 bytes, rows of zeros left out; `expect` lines say what is in its queues. Made by
 //! `RINGMQ_WRITE_FIXTURES=1 cargo test -p ringmq-broker --test bytes -- --ignored write_the_fixtures`; never made again once a release has
 //! written version 1.
@@ -28,6 +28,7 @@ fn path(left: Left) -> PathBuf {
     let name = match left {
         Left::Clean => "v1-clean.hex",
         Left::Crashed => "v1-crashed.hex",
+        Left::Mending => "v1-mending.hex",
     };
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/bytes/fixtures")
@@ -144,7 +145,7 @@ fn open_and_describe(shard: &Path) -> Vec<String> {
 
 #[test]
 fn directories_of_version_1_are_read() {
-    for left in [Left::Clean, Left::Crashed] {
+    for left in [Left::Clean, Left::Crashed, Left::Mending] {
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("writable");
         let text = fs::read_to_string(path(left)).expect("it is kept beside this file");
         let expected = unpack(&text, home.path());
@@ -166,7 +167,7 @@ fn write_the_fixtures() {
     if std::env::var("RINGMQ_WRITE_FIXTURES").as_deref() != Ok("1") {
         return;
     }
-    for left in [Left::Clean, Left::Crashed] {
+    for left in [Left::Clean, Left::Crashed, Left::Mending] {
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("writable");
         let data = home.path().join("data");
         drop(DataDir::open_or_create(&data, &identity()).expect("made"));
