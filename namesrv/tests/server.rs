@@ -213,7 +213,12 @@ async fn registrations_that_do_not_fit_are_refused() {
 
 #[tokio::test]
 async fn a_slow_watcher_gets_the_latest_state_and_holds_nobody_up() {
-    let server = Running::start(settled()).await;
+    // However slow the machine, it is not dropped meanwhile.
+    let config = Config {
+        transfer_timeout_ms: 600_000,
+        ..settled()
+    };
+    let server = Running::start(config).await;
     let mut broker = Client::connect(server.address).await;
     let mut slow = Client::connect(server.address).await;
     slow.watch(&[], &["t-.*"]).await;

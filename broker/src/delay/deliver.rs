@@ -12,6 +12,7 @@ use crate::state::system::{SCHEDULE_GROUP, SCHEDULE_TOPIC};
 use crate::state::{ControlRecord, ShardState};
 use futures_lite::future::or;
 use ringmq_storage_engine::disk::Disk;
+use ringmq_storage_engine::mark;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::store::{
@@ -214,9 +215,11 @@ fn unreadable<D: Disk, R: Runtime>(
         _ => None,
     };
     let Some(next) = next else {
+        mark!("verdict: delayed messages wait for the disk");
         tracing::warn!(shard = shard.name(), %error, "delayed messages cannot be read now");
         return Ok(Look::Blocked);
     };
+    mark!("verdict: delayed messages are passed over");
     level.damaged_since = None;
     let lost = next.0 - from.0;
     tracing::error!(shard = shard.name(), %error, lost, "delayed messages are lost");

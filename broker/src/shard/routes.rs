@@ -1,6 +1,7 @@
 //! Takes the shard off the writers' routes while its log takes no messages, and puts it back when it does again.
 
 use super::Shard;
+use ringmq_storage_engine::mark;
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub fn look<D: Disk, R: Runtime>(shard: &Shard<D, R>) {
         if takes_messages {
             tracing::info!(shard = shard.name(), "takes messages again");
         } else {
+            mark!("verdict: a shard is off the writers' routes");
             let condition = shard.condition();
             tracing::warn!(shard = shard.name(), %condition, "takes no messages: off the writers' routes");
         }

@@ -8,6 +8,7 @@
 
 use super::entries::{Producer, ProducerKey, StoredResult};
 use super::{Refuse, ShardState};
+use ringmq_storage_engine::mark;
 use ringmq_storage_engine::position::{Position, QueueHandle, QueueOffset};
 use ringmq_wire::batch::{BatchHeader, FLAG_SPARSE};
 use ringmq_wire::codes::ErrorCode;
@@ -64,11 +65,14 @@ pub fn decide(
         ),
         Some(producer) => match known(producer, header) {
             Known::Next => append(Vec::new()),
-            Known::Duplicate(result) => Produce::Duplicate {
-                base_offset: result.base_offset,
-                position: result.position,
-                store_time_ms: result.store_time_ms,
-            },
+            Known::Duplicate(result) => {
+                mark!("verdict: a repeated batch gets its first answer");
+                Produce::Duplicate {
+                    base_offset: result.base_offset,
+                    position: result.position,
+                    store_time_ms: result.store_time_ms,
+                }
+            }
             Known::Refuse(code, message) => {
                 refuse(code, message, producer.epoch, producer.next_sequence)
             }
@@ -125,6 +129,7 @@ fn known(producer: &Producer, header: &BatchHeader) -> Known {
             "overlaps stored batches without being one of them; a repeated batch must be unchanged",
         );
     }
+    mark!("verdict: a repeated batch is known, its answer is not");
     Known::Refuse(
         ErrorCode::DuplicateForgotten,
         "stored before, but its result is no longer known",

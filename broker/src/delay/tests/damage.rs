@@ -3,6 +3,7 @@
 use super::world::World;
 use ringmq_storage_engine::disk::sim::{Fault, FaultEffect, SimDisk, SimDiskOptions};
 use ringmq_storage_engine::disk::{DiskErrorKind, DiskOperation};
+use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::runtime::sim::SimExecutor;
 use ringmq_storage_engine::store::StoreOptions;
 
@@ -48,9 +49,11 @@ fn reads_that_fail_for_a_moment_lose_nothing() {
             "{times} reads failed"
         );
     }
+    assert_reached(&["verdict: delayed messages wait for the disk"]);
 }
 
 #[test]
 fn what_stays_unreadable_is_passed_over_and_counted() {
     assert_eq!(after_refused_reads(u32::MAX), (0, 2, 0));
+    assert_reached(&["verdict: delayed messages are passed over"]);
 }

@@ -4,6 +4,7 @@ use super::world::{World, batch, offset};
 use crate::state::entries::ProducerKey;
 use crate::state::produce::{Produce, decide, evictions};
 use crate::state::{ControlRecord, StateLimits};
+use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::position::{Position, QueueHandle};
 use ringmq_wire::batch::{BatchHeader, FLAG_SPARSE};
 use ringmq_wire::codes::ErrorCode;
@@ -121,6 +122,7 @@ fn sequences_wrap() {
         code(&world, handle, batch(7, 0, near - 8, 4)).0,
         ErrorCode::DuplicateForgotten
     );
+    assert_reached(&["verdict: a repeated batch is known, its answer is not"]);
 }
 
 #[test]
