@@ -150,6 +150,9 @@ pub(crate) struct Latency {
 pub(crate) enum Protocol {
     Native,
     Remoting,
+    /// Kafka; `--namesrv` is a broker
+    #[cfg(feature = "kafka")]
+    Kafka,
     /// NATS JetStream; `--namesrv` is the server
     #[cfg(feature = "nats")]
     Nats,
@@ -158,7 +161,7 @@ pub(crate) enum Protocol {
     Redis,
 }
 
-#[cfg(any(feature = "nats", feature = "redis"))]
+#[cfg(feature = "any-peer")]
 impl Protocol {
     /// For what the drivers of other servers do not do.
     pub(crate) fn unsupported(self) -> crate::BenchError {

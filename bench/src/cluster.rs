@@ -60,7 +60,7 @@ pub(crate) async fn find(common: &Common, purpose: Purpose) -> Result<Target, Be
         match common.protocol {
             Protocol::Native => native::route::create_topic(common).await?,
             Protocol::Remoting => remoting::route::create_topic(common).await?,
-            #[cfg(any(feature = "nats", feature = "redis"))]
+            #[cfg(feature = "any-peer")]
             _ => return Err(common.protocol.unsupported()),
         }
     }
@@ -93,7 +93,7 @@ async fn ask_any(common: &Common, purpose: Purpose) -> Result<Found, BenchError>
         let answer = match common.protocol {
             Protocol::Native => native::route::ask(address, &common.topic).await,
             Protocol::Remoting => remoting::route::ask(address, &common.topic, purpose).await,
-            #[cfg(any(feature = "nats", feature = "redis"))]
+            #[cfg(feature = "any-peer")]
             _ => Err(common.protocol.unsupported()),
         };
         match answer {

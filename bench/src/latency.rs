@@ -24,7 +24,7 @@ pub(crate) async fn run(arguments: &Latency) -> Result<Report, BenchError> {
     match arguments.common.protocol {
         Protocol::Native => run_with::<native::Native, native::Fetcher>(arguments).await,
         Protocol::Remoting => run_with::<remoting::Remoting, remoting::Fetcher>(arguments).await,
-        #[cfg(any(feature = "nats", feature = "redis"))]
+        #[cfg(feature = "any-peer")]
         _ => Err(arguments.common.protocol.unsupported()),
     }
 }

@@ -24,7 +24,7 @@ mod native;
 mod null;
 mod outgoing;
 mod payload;
-#[cfg(any(feature = "nats", feature = "redis"))]
+#[cfg(feature = "any-peer")]
 mod peers;
 mod process;
 mod produce;

@@ -117,7 +117,7 @@ pub(crate) fn encode<'a>(
     match protocol {
         Protocol::Native => crate::native::batch::encode(load, bodies),
         Protocol::Remoting => Ok(crate::remoting::batch::encode(load, bodies)),
-        #[cfg(any(feature = "nats", feature = "redis"))]
+        #[cfg(feature = "any-peer")]
         _ => Err(protocol.unsupported()),
     }
 }

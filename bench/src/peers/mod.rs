@@ -3,11 +3,15 @@
 //! A connection has as many workers as there may be unanswered batches; each sends a batch and waits until the server
 //! has acknowledged every message of it. Peers share the schedule, the window and the report with our own protocols.
 
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 
+#[cfg(feature = "kafka")]
+pub(crate) use self::kafka::Kafka;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::Nats;
 #[cfg(feature = "redis")]
@@ -32,16 +36,23 @@ use tokio::task::JoinSet;
 /// Different bodies that are sent in turn.
 const BODIES: usize = 64;
 
+/// Where a connection goes, and what it carries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) topic: &'a str,
+    /// The one that this connection writes to or reads from.
+    pub(crate) queue: u32,
+    /// Messages of a send.
+    pub(crate) batch: u32,
+}
+
 /// A client of another server, on one connection. Clones share the connection.
 pub(crate) trait Peer: Clone + Send + Sync + 'static {
     /// Where a reader is.
     type Cursor: Send + 'static;
-    /// Connects; `queue` is the one that this connection writes to or reads from.
-    fn connect(
-        address: &str,
-        topic: &str,
-        queue: u32,
-    ) -> impl Future<Output = Result<Self, BenchError>> + Send;
+    /// Connects, if the library does not wait with that until it is used.
+    fn connect(place: &Place<'_>) -> impl Future<Output = Result<Self, BenchError>> + Send;
     /// Makes the topic with its queues, once for a run.
     fn create(&self, queues: u32) -> impl Future<Output = Result<(), BenchError>> + Send;
     /// Sends all of them and returns when all are acknowledged.
@@ -72,11 +83,16 @@ struct Work {
 pub(crate) async fn produce<P: Peer>(arguments: &Produce) -> Result<Report, BenchError> {
     let (common, load) = (&arguments.common, &arguments.load);
     let address = common.name_servers().next().unwrap_or_default();
-    let connect = |queue| P::connect(address, &common.topic, queue);
-    connect(0).await?.create(common.queues).await?;
+    let place = |queue| Place {
+        address,
+        topic: &common.topic,
+        queue,
+        batch: load.batch,
+    };
+    P::connect(&place(0)).await?.create(common.queues).await?;
     let mut connections = Vec::new();
     for number in 0..common.connections {
-        connections.push(connect(number % common.queues).await?);
+        connections.push(P::connect(&place(number % common.queues)).await?);
     }
     let bodies = (0..BODIES).map(|_| Bytes::from(payload::body(load)));
     let bodies = Arc::new(bodies.collect::<Vec<_>>());
@@ -156,7 +172,13 @@ pub(crate) async fn consume<P: Peer>(arguments: &Consume) -> Result<Report, Benc
         tasks.spawn(async move {
             let mut read = (0, 0, Latencies::new());
             for queue in queues {
-                let peer = P::connect(&address, &topic, queue).await?;
+                let place = Place {
+                    address: &address,
+                    topic: &topic,
+                    queue,
+                    batch: 1,
+                };
+                let peer = P::connect(&place).await?;
                 let mut cursor = peer.open().await?;
                 while started.elapsed() < window.end {
                     let asked = Instant::now();

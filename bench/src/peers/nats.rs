@@ -1,6 +1,6 @@
 //! NATS JetStream: one stream in files, a subject a queue; every message is published with an acknowledgement.
 
-use super::{Peer, failed};
+use super::{Peer, Place, failed};
 use crate::BenchError;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::{self, stream};
@@ -23,13 +23,13 @@ pub(crate) struct Nats {
 impl Peer for Nats {
     type Cursor = PullConsumer;
 
-    async fn connect(address: &str, topic: &str, queue: u32) -> Result<Self, BenchError> {
-        let client = async_nats::connect(address).await;
+    async fn connect(place: &Place<'_>) -> Result<Self, BenchError> {
+        let client = async_nats::connect(place.address).await;
         let client = client.map_err(|error| failed("connect to nats", error))?;
         Ok(Self {
             context: jetstream::new(client),
-            topic: topic.to_owned(),
-            subject: format!("{topic}.{queue}"),
+            topic: place.topic.to_owned(),
+            subject: format!("{}.{}", place.topic, place.queue),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Redis streams: a stream a queue, a batch as one pipeline.
 
-use super::{Peer, failed};
+use super::{Peer, Place, failed};
 use crate::BenchError;
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
@@ -20,13 +20,13 @@ impl Peer for Redis {
     /// The entry read last.
     type Cursor = String;
 
-    async fn connect(address: &str, topic: &str, queue: u32) -> Result<Self, BenchError> {
-        let client = redis::Client::open(format!("redis://{address}"));
+    async fn connect(place: &Place<'_>) -> Result<Self, BenchError> {
+        let client = redis::Client::open(format!("redis://{}", place.address));
         let client = client.map_err(|error| failed("connect to redis", error))?;
         let connection = client.get_multiplexed_async_connection().await;
         Ok(Self {
             connection: connection.map_err(|error| failed("connect to redis", error))?,
-            stream: format!("{topic}-{queue}"),
+            stream: format!("{}-{}", place.topic, place.queue),
         })
     }
 

@@ -47,6 +47,9 @@ pub(crate) struct RunArguments {
     redis_server: PathBuf,
     #[arg(long, value_name = "PROGRAM", default_value = "nats-server")]
     nats_server: PathBuf,
+    /// Kafka's distribution, unpacked
+    #[arg(long, value_name = "DIR")]
+    kafka_dir: Option<PathBuf>,
     /// A server that runs already, for all entrants: name server, or the server itself where there is none
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
@@ -151,6 +154,7 @@ impl RunArguments {
                 .unwrap_or_else(|| beside.join("ringmq-broker")),
             redis_server: self.redis_server.clone(),
             nats_server: self.nats_server.clone(),
+            kafka_dir: self.kafka_dir.clone(),
             address: self.address.clone(),
             rocketmq_sync: self.rocketmq_sync.clone(),
             rocketmq_async: self.rocketmq_async.clone(),

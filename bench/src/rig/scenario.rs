@@ -71,6 +71,7 @@ pub(super) enum Kind {
     Nats,
     Redis,
     Iggy,
+    Kafka,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,11 @@
 //! Servers as processes: started for a run, told apart by how durable they are, gone afterwards.
 
+mod peers;
+
 use super::scenario::{Entrant, Kind, Sync};
 use crate::BenchError;
-use crate::process::{free_port, terminate};
+use crate::process::terminate;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,6 +23,8 @@ pub(super) struct Places {
     pub(super) ringmq_broker: PathBuf,
     pub(super) redis_server: PathBuf,
     pub(super) nats_server: PathBuf,
+    /// Kafka's distribution, unpacked.
+    pub(super) kafka_dir: Option<PathBuf>,
     /// A server that somebody else started: nothing is started or stopped.
     pub(super) address: Option<String>,
     /// Name servers of RocketMQ brokers that somebody else started, by how they flush.
@@ -55,6 +60,8 @@ pub(super) fn durability(entrant: &Entrant) -> &'static str {
         (Kind::Redis, Sync::Never) => "append-only file, appendfsync no: page cache",
         (Kind::Nats, Sync::Always) => "JetStream file store, sync_interval always",
         (Kind::Nats, Sync::Never) => "JetStream file store, sync every 2 minutes: page cache",
+        (Kind::Kafka, Sync::Always) => "log.flush.interval.messages 1: synced before the answer",
+        (Kind::Kafka, Sync::Never) => "no flush of its own, its default: page cache",
         (Kind::Rocketmq | Kind::Iggy, Sync::Always) => {
             "as the server at this address was set: synced"
         }
@@ -67,6 +74,9 @@ pub(super) fn durability(entrant: &Entrant) -> &'static str {
 impl Places {
     /// What the program says of itself; empty without a program.
     pub(super) fn version(&self, kind: Kind) -> String {
+        if kind == Kind::Kafka {
+            return self.kafka_version().unwrap_or_default();
+        }
         let Some(program) = self.program(kind) else {
             return String::new();
         };
@@ -106,7 +116,7 @@ impl Places {
             Kind::Null | Kind::Limit => Some(&self.this),
             Kind::Redis => Some(&self.redis_server),
             Kind::Nats => Some(&self.nats_server),
-            Kind::Rocketmq | Kind::Iggy => None,
+            Kind::Kafka | Kind::Rocketmq | Kind::Iggy => None,
         }
     }
 }
@@ -134,6 +144,7 @@ impl Server {
             Kind::Null => Self::null(places, directory).await,
             Kind::Redis => Self::redis(places, entrant, directory).await,
             Kind::Nats => Self::nats(places, entrant, directory).await,
+            Kind::Kafka => Self::kafka(places, entrant, directory).await,
             Kind::Limit | Kind::Rocketmq | Kind::Iggy => Err(BenchError::Cluster(
                 "the rig does not start such a server: start it and say where it is".to_owned(),
             )),
@@ -146,6 +157,7 @@ impl Server {
             Kind::Rocketmq => protocol("remoting", address),
             Kind::Redis => protocol("redis", address),
             Kind::Nats => protocol("nats", address),
+            Kind::Kafka => protocol("kafka", address),
             Kind::Ringmq | Kind::Limit | Kind::Iggy => {
                 vec!["--namesrv".to_owned(), address.to_owned()]
             }
@@ -207,54 +219,6 @@ impl Server {
         Ok(server)
     }
 
-    async fn redis(
-        places: &Places,
-        entrant: &Entrant,
-        directory: &Path,
-    ) -> Result<Self, BenchError> {
-        let port = free_port().map_err(|e| failed("find a port for", e))?;
-        let sync = if entrant.sync == Sync::Always {
-            "always"
-        } else {
-            "no"
-        };
-        let mut line = Line::new(&places.redis_server);
-        line.put(&[
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-        ]);
-        line.put(&["--appendonly", "yes", "--appendfsync", sync]);
-        line.put(&["--dir", &directory.join("data").display().to_string()]);
-        line.spawn_until_port(directory, port, "redis").await
-    }
-
-    async fn nats(
-        places: &Places,
-        entrant: &Entrant,
-        directory: &Path,
-    ) -> Result<Self, BenchError> {
-        let port = free_port().map_err(|e| failed("find a port for", e))?;
-        let sync = if entrant.sync == Sync::Always {
-            "always"
-        } else {
-            "2m"
-        };
-        let file = directory.join("nats.conf");
-        let store = directory.join("store");
-        let text = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}, sync_interval: \"{sync}\" }}\n",
-            store.display().to_string()
-        );
-        std::fs::write(&file, text).map_err(|e| failed("configure", e))?;
-        let mut line = Line::new(&places.nats_server);
-        line.put(&["-c", &file.display().to_string()]);
-        line.spawn_until_port(directory, port, "nats").await
-    }
-
     pub(super) fn pid(&self) -> Option<u32> {
         self.process.as_ref()?.id()
     }
@@ -286,6 +250,7 @@ fn protocol(name: &str, address: &str) -> Vec<String> {
 struct Line {
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Line {
@@ -293,6 +258,7 @@ impl Line {
         Self {
             program: program.to_owned(),
             arguments: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -301,17 +267,13 @@ impl Line {
             .extend(arguments.iter().map(|a| (*a).to_owned()));
     }
 
-    fn spawn(&self, directory: &Path) -> Result<(Child, Instant), BenchError> {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(directory.join("server.log"))
-            .map_err(|e| failed("open the log of", e))?;
-        let begun = Instant::now();
-        let child = Command::new(&self.program)
+    /// The process writes its errors to the log.
+    fn spawn(&self, stdout: Stdio, log: File) -> Result<Child, BenchError> {
+        Command::new(&self.program)
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
@@ -319,13 +281,13 @@ impl Line {
                 operation: "start",
                 address: self.program.display().to_string(),
                 source,
-            })?;
-        Ok((child, begun))
+            })
     }
 
     /// For servers whose first line says that they are ready, and where.
     async fn spawn_until_ready(&self, directory: &Path) -> Result<(Server, String), BenchError> {
-        let (mut child, begun) = self.spawn(directory)?;
+        let begun = Instant::now();
+        let mut child = self.spawn(Stdio::piped(), log(directory)?)?;
         let stdout = child.stdout.take().expect("piped");
         let mut output = BufReader::new(stdout).lines();
         let ready = match tokio::time::timeout(PATIENCE, output.next_line()).await {
@@ -343,8 +305,9 @@ impl Line {
         port: u16,
         name: &str,
     ) -> Result<Server, BenchError> {
-        let (mut child, begun) = self.spawn(directory)?;
-        let output = child.stdout.take().map(|out| BufReader::new(out).lines());
+        let (begun, log) = (Instant::now(), log(directory)?);
+        let stdout = log.try_clone().map_err(|e| failed("share the log of", e))?;
+        let mut child = self.spawn(stdout.into(), log)?;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = child.try_wait().ok().flatten().is_some();
             if ended || begun.elapsed() > PATIENCE {
@@ -353,7 +316,7 @@ impl Line {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         let ready_ms = begun.elapsed().as_secs_f64() * 1e3;
-        let mut server = self.server(child, output, ready_ms);
+        let mut server = self.server(child, None, ready_ms);
         server.flags = protocol(name, &format!("127.0.0.1:{port}"));
         Ok(server)
     }
@@ -380,6 +343,15 @@ impl Line {
         let last = log.lines().last().unwrap_or("it said nothing");
         BenchError::Cluster(format!("{} is not ready: {last}", self.program.display()))
     }
+}
+
+/// Where what a server says goes.
+fn log(directory: &Path) -> Result<File, BenchError> {
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join("server.log"));
+    file.map_err(|e| failed("open the log of", e))
 }
 
 fn failed(operation: &'static str, source: std::io::Error) -> BenchError {

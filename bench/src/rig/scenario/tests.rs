@@ -54,7 +54,7 @@ fn what_is_wrong_is_named() {
             "target = 1\nname = \"x\"",
             "named by its file",
         ),
-        ("server = \"ringmq\"", "server = \"kafka\"", "kafka"),
+        ("server = \"ringmq\"", "server = \"pulsar\"", "pulsar"),
         ("of = \"durable\"", "of = \"half\"", "earlier step"),
         ("share = 0.5", "share = 2.0", "share"),
         ("with.durable", "with.durble", "durble"),
