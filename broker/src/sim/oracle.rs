@@ -5,11 +5,13 @@
 //! - One offset has one content; messages of a producer are stored once, in order, without inventions; what a producer
 //!   was told is not stored is not.
 //! - A group's committed offset does not go back, unless an operator resets it, or a RocketMQ consumer does it itself.
+//! - A queue's lock has one holder at a time.
 //! - Consumers of a group divide the queues among themselves, each for one of them, once nothing changes any more.
 
 use super::commits::{SharedOffset, Ticket};
 use super::message::Message;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Low half of a topic's incarnation, unique in a run.
 pub type Incarnation = u64;
@@ -69,12 +71,23 @@ struct GroupFact {
     unknown: bool,
 }
 
+/// Who has locked a queue, for certain.
+#[derive(Debug)]
+struct LockFact {
+    holder: String,
+    from: Duration,
+    until: Duration,
+}
+
 /// A queue that RocketMQ consumers of a group share.
 #[derive(Debug, Default)]
 struct SharedFact {
     offset: SharedOffset,
     /// Those who read it.
     readers: BTreeSet<String>,
+    lock: Option<LockFact>,
+    /// Their unlocking got no answer: it may still happen, at any time.
+    may_unlock: BTreeSet<String>,
 }
 
 /// A commit that is about to be asked for.
@@ -359,5 +372,46 @@ impl Oracle {
     pub fn readers(&self, group: &str, queue: QueueId) -> usize {
         let fact = self.shared.get(&(group.to_owned(), queue));
         fact.map_or(0, |fact| fact.readers.len())
+    }
+
+    /// A consumer was told that it has a queue's lock, for `term` since a moment between the two.
+    pub fn locked(
+        &mut self,
+        group: &str,
+        queue: QueueId,
+        member: &str,
+        (asked, answered): (Duration, Duration),
+        term: Duration,
+    ) {
+        let fact = self.shared_fact(group, queue);
+        let mut from = answered;
+        if let Some(lock) = &fact.lock {
+            let is_held = lock.from <= asked && answered < lock.until;
+            assert!(
+                lock.holder == member || !is_held,
+                "{member} got the lock of {queue:?} between {asked:?} and {answered:?}: {lock:?}"
+            );
+            if lock.holder == member && is_held {
+                from = lock.from;
+            }
+        }
+        let is_certain = !fact.may_unlock.contains(member);
+        fact.lock = is_certain.then(|| LockFact {
+            holder: member.to_owned(),
+            from,
+            until: asked + term,
+        });
+    }
+
+    /// A consumer gives a queue's lock back, if it has it.
+    pub fn unlock_asked(&mut self, group: &str, queue: QueueId, member: &str) {
+        let fact = self.shared_fact(group, queue);
+        fact.lock.take_if(|lock| lock.holder == member);
+        fact.may_unlock.insert(member.to_owned());
+    }
+
+    /// It has not got it now.
+    pub fn unlock_answered(&mut self, group: &str, queue: QueueId, member: &str) {
+        self.shared_fact(group, queue).may_unlock.remove(member);
     }
 }

@@ -2,6 +2,8 @@
 //! shard of its choice who else is in the group, reads its share of the queues, commits with requests of their own and
 //! with pulls. What it reads twice, or commits backwards, because the members disagree for a moment, is right.
 
+mod locks;
+
 use super::{Connection, Lost, local_id, share};
 use crate::sim::draw::Draw;
 use crate::sim::message::Message;
@@ -42,6 +44,8 @@ struct Consumer {
     /// What the group knows it by.
     id: String,
     draw: Draw,
+    /// Some of its commits want no answer.
+    is_terse: bool,
     /// By shard.
     links: BTreeMap<String, Link>,
     /// By queue.
@@ -67,7 +71,7 @@ struct Reading {
 }
 
 /// Reads until the run is over.
-pub async fn run(world: Rc<World>, plan: ConsumerPlan, draw: Draw) {
+pub async fn run(world: Rc<World>, plan: ConsumerPlan, mut draw: Draw) {
     let group = group_of(&plan.topic.name);
     let shards = plan.topic.placement.iter().cloned();
     let mut consumer = Consumer {
@@ -77,6 +81,7 @@ pub async fn run(world: Rc<World>, plan: ConsumerPlan, draw: Draw) {
         world: Rc::clone(&world),
         topic: plan.topic,
         incarnation: plan.incarnation,
+        is_terse: draw.one_in(4),
         draw,
         readings: BTreeMap::new(),
         look_at: Duration::ZERO,
@@ -105,8 +110,15 @@ impl Consumer {
             let wait = self.draw.millis(1, 40);
             self.world.runtime.sleep(wait).await;
         }
+        if self.draw.one_in(20) {
+            let shard = self.draw.pick(&shards).clone();
+            let _ = self.lock_or_unlock(&shard).await;
+        }
         if self.draw.one_in(200) && !self.world.is_settling() {
-            // Leaves without a word, and comes back.
+            // Leaves, perhaps without a word, and comes back.
+            if self.draw.coin() {
+                self.say_farewell(&shards).await;
+            }
             shards.iter().for_each(|shard| self.lose(shard));
             let wait = self.draw.millis(1, 2_000);
             self.world.runtime.sleep(wait).await;
@@ -134,6 +146,17 @@ impl Consumer {
             self.lose(shard);
         }
         answered
+    }
+
+    /// One request to a shard that is not to be answered.
+    async fn say(&mut self, shard: &str, command: Command) -> Result<(), Lost> {
+        let link = self.links.get_mut(shard).expect("a shard of the topic");
+        let connection = link.connection.as_mut().ok_or(Lost)?;
+        let said = connection.say(command).await;
+        if said.is_err() {
+            self.lose(shard);
+        }
+        said
     }
 
     /// The connection is given up; where the group is in its queues is asked for anew.
@@ -185,6 +208,17 @@ impl Consumer {
         let due = self.world.runtime.now() + until_next;
         self.links.get_mut(shard).expect("just used").due = due;
         Ok(())
+    }
+
+    async fn say_farewell(&mut self, shards: &[String]) {
+        for shard in shards {
+            let command = Command::request(request_code::UNREGISTER_CLIENT, 0)
+                .field("clientID", &self.id)
+                .field("consumerGroup", &self.group);
+            if let Ok((answer, _)) = self.call(shard, command, &[]).await {
+                self.tell(&answer);
+            }
+        }
     }
 
     fn heartbeat(&self) -> Heartbeat {
@@ -407,6 +441,14 @@ impl Consumer {
             .field("queueId", local_id(&self.topic, queue))
             .field("commitOffset", offset);
         let shard = self.topic.shard_of(queue).to_owned();
+        if self.is_terse && self.draw.one_in(4) {
+            self.world
+                .oracle
+                .borrow_mut()
+                .shared(&group, id)
+                .unanswered(commit);
+            return self.say(&shard, command).await;
+        }
         let answered = self.call(&shard, command, &[]).await;
         let mut oracle = self.world.oracle.borrow_mut();
         match &answered {

@@ -11,7 +11,7 @@ use crate::sim::client::connection::PATIENCE;
 use crate::sim::net::Stream;
 use crate::sim::oracle::TopicFact;
 use crate::sim::world::World;
-use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization, request_code};
+use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization, flag, request_code};
 use std::io;
 use std::rc::Rc;
 
@@ -82,6 +82,18 @@ impl Connection {
             }
         };
         world.within(PATIENCE, exchange).await.ok_or(Lost)?
+    }
+
+    /// One request that is not to be answered.
+    pub async fn say(&mut self, mut command: Command) -> Result<(), Lost> {
+        self.next_opaque += 1;
+        command.opaque = self.next_opaque;
+        command.flag |= flag::ONEWAY;
+        let frame = command.encode(self.serialization, &[]);
+        let world = Rc::clone(&self.world);
+        let writing = self.stream.write_all(&frame);
+        world.within(PATIENCE, writing).await.ok_or(Lost)??;
+        Ok(())
     }
 
     /// Whether a notice has come that the members of a group changed, since this was asked before.
