@@ -34,7 +34,6 @@ pub struct Record<'a> {
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     records: Vec<u8>,
-    scratch: Vec<u8>,
     tags_codes: Vec<u32>,
     key_hashes: Vec<(u32, u32)>,
     born_time_ms: i64,
@@ -93,9 +92,8 @@ impl BatchBuilder {
         } else {
             self.born_time_ms
         };
-        self.scratch.clear();
-        put_record_head(&mut self.scratch, offset_delta, born_base, record);
-        let record_bytes = self.scratch.len() + record.body.len();
+        let head = RecordHead::new(offset_delta, born_base, record);
+        let record_bytes = head.bytes() + record.body.len();
         let unique_key = record.envelope.and_then(|envelope| envelope.unique_key());
         let keys = record.keys.len() + usize::from(unique_key.is_some());
         let bytes = self.encoded_bytes() + added_bytes(record_bytes, keys);
@@ -110,7 +108,7 @@ impl BatchBuilder {
         self.sparse |= offset_delta != index;
         self.last_offset_delta = offset_delta;
         varint::put(&mut self.records, record_bytes as u64);
-        self.records.extend_from_slice(&self.scratch);
+        head.put(&mut self.records);
         self.records.extend_from_slice(record.body);
         self.tags_codes.push(tags_code(record.tag));
         let keys = record.keys.iter().copied().chain(unique_key);
@@ -187,21 +185,22 @@ pub(super) struct Front<'a> {
 impl Front<'_> {
     /// Appends it; the size of the batch and its checksum are left to be filled in.
     pub(super) fn put(&self, out: &mut Vec<u8>, options: &BatchOptions) {
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&[1, self.compression as u8]);
-        out.extend_from_slice(&self.flags.to_le_bytes());
-        out.extend_from_slice(&[0; 28]); // placement and checksum
-        out.extend_from_slice(&(self.tags_codes.len() as u32).to_le_bytes());
-        out.extend_from_slice(&self.last_offset_delta.to_le_bytes());
-        out.extend_from_slice(&(self.records_bytes as u32).to_le_bytes());
-        out.extend_from_slice(&self.born_time_ms.to_le_bytes());
-        out.extend_from_slice(&options.producer_id.to_le_bytes());
-        out.extend_from_slice(&options.producer_epoch.to_le_bytes());
-        out.extend_from_slice(&options.base_sequence.to_le_bytes());
-        out.extend_from_slice(&(self.key_hashes.len() as u32).to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        debug_assert_eq!(out.len() - start, BATCH_HEADER_BYTES);
+        let mut header = [0; BATCH_HEADER_BYTES];
+        let mut field = |at: usize, bytes: &[u8]| {
+            header[at..at + bytes.len()].copy_from_slice(bytes);
+        };
+        field(4, &[1, self.compression as u8]);
+        field(6, &self.flags.to_le_bytes());
+        // Placement and checksum are between.
+        field(36, &(self.tags_codes.len() as u32).to_le_bytes());
+        field(40, &self.last_offset_delta.to_le_bytes());
+        field(44, &(self.records_bytes as u32).to_le_bytes());
+        field(48, &self.born_time_ms.to_le_bytes());
+        field(56, &options.producer_id.to_le_bytes());
+        field(64, &options.producer_epoch.to_le_bytes());
+        field(68, &options.base_sequence.to_le_bytes());
+        field(72, &(self.key_hashes.len() as u32).to_le_bytes());
+        out.extend_from_slice(&header);
         if self.flags & FLAG_TAGS != 0 {
             for code in self.tags_codes {
                 out.extend_from_slice(&code.to_le_bytes());
@@ -219,50 +218,84 @@ pub(super) fn added_bytes(record_bytes: usize, keys: usize) -> usize {
     record_bytes + varint::BYTES_MAX + 4 + 8 * keys
 }
 
-/// Appends a record without its length and its body.
-pub(super) fn put_record_head(
-    out: &mut Vec<u8>,
-    offset_delta: u32,
-    born_base_ms: i64,
-    record: &Record<'_>,
-) {
-    out.push(u8::from(record.envelope.is_some()));
-    varint::put(out, u64::from(offset_delta));
-    varint::put(
-        out,
-        varint::zigzag(record.born_time_ms.wrapping_sub(born_base_ms)),
-    );
-    let keys_bytes =
-        record.keys.iter().map(|k| k.len()).sum::<usize>() + record.keys.len().saturating_sub(1);
-    varint::put(out, keys_bytes as u64);
-    for (index, key) in record.keys.iter().enumerate() {
-        if index > 0 {
-            out.push(b' ');
+/// A record without its length and its body.
+pub(super) struct RecordHead<'a> {
+    record: &'a Record<'a>,
+    offset_delta: u64,
+    born_delta: u64,
+    keys_bytes: usize,
+    properties_bytes: usize,
+    bytes: usize,
+}
+
+impl<'a> RecordHead<'a> {
+    pub(super) fn new(offset_delta: u32, born_base_ms: i64, record: &'a Record<'a>) -> Self {
+        let keys_bytes: usize = record.keys.iter().map(|key| key.len()).sum();
+        let pair_bytes = |(name, value): &(&str, &str)| {
+            varint::with_length(name.len()) + varint::with_length(value.len())
+        };
+        let envelope = record.envelope.as_ref();
+        let envelope_bytes =
+            envelope.map_or(0, |envelope| varint::with_length(envelope.encoded_bytes()));
+        let mut head = Self {
+            record,
+            offset_delta: u64::from(offset_delta),
+            born_delta: varint::zigzag(record.born_time_ms.wrapping_sub(born_base_ms)),
+            keys_bytes: keys_bytes + record.keys.len().saturating_sub(1),
+            properties_bytes: record.properties.iter().map(pair_bytes).sum(),
+            bytes: 0,
+        };
+        head.bytes = 1
+            + varint::bytes(head.offset_delta)
+            + varint::bytes(head.born_delta)
+            + varint::with_length(head.keys_bytes)
+            + varint::with_length(record.tag.len())
+            + varint::with_length(head.properties_bytes)
+            + envelope_bytes;
+        head
+    }
+
+    /// Bytes that [`Self::put`] appends.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends it.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let (record, start) = (self.record, out.len());
+        out.reserve(self.bytes);
+        out.push(u8::from(record.envelope.is_some()));
+        varint::put(out, self.offset_delta);
+        varint::put(out, self.born_delta);
+        varint::put(out, self.keys_bytes as u64);
+        for (index, key) in record.keys.iter().enumerate() {
+            if index > 0 {
+                out.push(b' ');
+            }
+            out.extend_from_slice(key.as_bytes());
         }
-        out.extend_from_slice(key.as_bytes());
-    }
-    varint::put_bytes(out, record.tag.as_bytes());
-    let mut pairs = Vec::new();
-    for (name, value) in record.properties {
-        varint::put_bytes(&mut pairs, name.as_bytes());
-        varint::put_bytes(&mut pairs, value.as_bytes());
-    }
-    varint::put_bytes(out, &pairs);
-    if let Some(envelope) = &record.envelope {
-        let mut encoded = Vec::new();
-        envelope.encode(&mut encoded);
-        varint::put_bytes(out, &encoded);
+        varint::put_bytes(out, record.tag.as_bytes());
+        varint::put(out, self.properties_bytes as u64);
+        for (name, value) in record.properties {
+            varint::put_bytes(out, name.as_bytes());
+            varint::put_bytes(out, value.as_bytes());
+        }
+        if let Some(envelope) = &record.envelope {
+            varint::put(out, envelope.encoded_bytes() as u64);
+            envelope.encode(out);
+        }
+        debug_assert_eq!(out.len() - start, self.bytes);
     }
 }
 
 /// Refuses what a RocketMQ client could not be given: see `docs/formats.md`.
 pub(super) fn check_carryable(record: &Record<'_>) -> Result<(), BatchError> {
     let refuse = |what| Err(BatchError::NotCarryable(what));
-    let separators = |text: &str| text.contains(['\u{1}', '\u{2}']);
+    let separators = |text: &str| text.bytes().any(|byte| matches!(byte, 1 | 2));
     // As RocketMQ writes them: name, U+0001, value, U+0002.
     let mut bytes = 0;
     for key in record.keys {
-        if key.is_empty() || key.contains(' ') || separators(key) {
+        if key.is_empty() || key.bytes().any(|byte| byte == b' ') || separators(key) {
             return refuse("a key is empty or holds a space, U+0001 or U+0002");
         }
         bytes += key.len() + 1;
@@ -270,7 +303,7 @@ pub(super) fn check_carryable(record: &Record<'_>) -> Result<(), BatchError> {
     if !record.keys.is_empty() {
         bytes += "KEYS".len() + 1;
     }
-    if separators(record.tag) || record.tag.contains("||") {
+    if separators(record.tag) || record.tag.as_bytes().windows(2).any(|two| two == b"||") {
         return refuse("the tag holds U+0001, U+0002 or ||");
     }
     if !record.tag.is_empty() {

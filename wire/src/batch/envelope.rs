@@ -28,6 +28,16 @@ pub struct Envelope<'a> {
 const FIXED_BYTES: usize = 24;
 
 impl<'a> Envelope<'a> {
+    /// Bytes of the encoding.
+    pub fn encoded_bytes(&self) -> usize {
+        let host_bytes = match self.born_host {
+            None => 0,
+            Some((IpAddr::V4(_), _)) => 8,
+            Some((IpAddr::V6(_), _)) => 20,
+        };
+        FIXED_BYTES + 1 + host_bytes + self.properties.len()
+    }
+
     /// Appends the encoding.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.flag.to_le_bytes());
@@ -53,9 +63,15 @@ impl<'a> Envelope<'a> {
 
     /// The id that the producing client gave the message, one of its properties; looked up like a key.
     pub fn unique_key(&self) -> Option<&'a str> {
-        let mut last_first = self.properties.rsplit('\u{2}');
-        let key = last_first.find_map(|pair| pair.strip_prefix("UNIQ_KEY\u{1}"));
-        key.filter(|key| !key.is_empty())
+        let mut rest = self.properties;
+        loop {
+            let end = rest.as_bytes().iter().rposition(|byte| *byte == 2);
+            let pair = &rest[end.map_or(0, |end| end + 1)..];
+            if let Some(key) = pair.strip_prefix("UNIQ_KEY\u{1}") {
+                return Some(key).filter(|key| !key.is_empty());
+            }
+            rest = &rest[..end?];
+        }
     }
 
     /// Reads an envelope that is exactly `bytes`.

@@ -1,6 +1,6 @@
 //! Encoding a batch without copying bodies.
 
-use super::builder::{Front, added_bytes, check_carryable, put_record_head};
+use super::builder::{Front, RecordHead, added_bytes, check_carryable};
 use super::{
     BATCH_HEADER_BYTES, BatchError, BatchOptions, Compression, FLAG_TAGS, Record, key_hash,
     tags_code, varint,
@@ -41,9 +41,8 @@ impl<'a> BatchPieces<'a> {
             0 => record.born_time_ms,
             _ => self.born_time_ms,
         };
-        let mut head = Vec::with_capacity(256);
-        put_record_head(&mut head, delta, born_base, record);
-        let record_bytes = head.len() + record.body.len();
+        let head = RecordHead::new(delta, born_base, record);
+        let record_bytes = head.bytes() + record.body.len();
         let unique_key = record.envelope.and_then(|envelope| envelope.unique_key());
         let keys = record.keys.len() + usize::from(unique_key.is_some());
         let bytes = self.encoded_bytes() + added_bytes(record_bytes, keys);
@@ -55,8 +54,9 @@ impl<'a> BatchPieces<'a> {
         }
         self.born_time_ms = born_base;
         let before = self.heads.len();
+        self.heads.reserve(varint::BYTES_MAX + head.bytes());
         varint::put(&mut self.heads, record_bytes as u64);
-        self.heads.extend_from_slice(&head);
+        head.put(&mut self.heads);
         self.records_bytes += self.heads.len() - before + record.body.len();
         self.records.push((self.heads.len(), record.body));
         self.tags_codes.push(tags_code(record.tag));
@@ -88,6 +88,9 @@ impl<'a> BatchPieces<'a> {
             key_hashes: &self.key_hashes,
         };
         self.front.clear();
+        let hashes_bytes = 8 * self.key_hashes.len();
+        self.front
+            .reserve(BATCH_HEADER_BYTES + 4 * self.tags_codes.len() + hashes_bytes);
         front.put(&mut self.front, options);
         let batch_bytes = (self.front.len() + self.records_bytes) as u32;
         self.front[0..4].copy_from_slice(&batch_bytes.to_le_bytes());

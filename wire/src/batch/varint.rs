@@ -12,6 +12,11 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Bytes that [`put`] appends: one for each seven bits, and one at least.
+pub(super) fn bytes(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
 /// Takes a varint of at most ten bytes off the front.
 pub(super) fn take(input: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
@@ -42,6 +47,11 @@ pub(super) fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
 pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// Bytes that [`put_bytes`] appends for so many.
+pub(super) fn with_length(bytes_count: usize) -> usize {
+    bytes(bytes_count as u64) + bytes_count
 }
 
 /// Small numbers of either sign become small unsigned ones.

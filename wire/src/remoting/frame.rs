@@ -13,7 +13,7 @@
 pub const FRAME_PREFIX_BYTES: usize = 8;
 /// Largest total length; RocketMQ's peers close a connection on a larger one.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
-/// Largest header. The largest that a client makes carries 32,767 bytes of properties, each escaped to six.
+/// Largest header that is read. The largest that a client makes carries 32,767 bytes of properties, each escaped to six.
 pub const HEADER_BYTES_MAX: usize = 1 << 20;
 
 /// How a header is written.
@@ -103,7 +103,7 @@ impl FramePrefix {
     /// If the frame would be over the limits: callers bound what they send.
     pub fn new(serialization: Serialization, header_bytes: usize, body_bytes: usize) -> Self {
         assert!(
-            header_bytes <= HEADER_BYTES_MAX && 4 + header_bytes + body_bytes <= FRAME_BYTES_MAX,
+            header_bytes < 1 << 24 && 4 + header_bytes + body_bytes <= FRAME_BYTES_MAX,
             "a frame with {header_bytes} bytes of header and {body_bytes} of body is over the limits"
         );
         Self {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use super::message::Host;
 use super::reader::Reader;
+use super::text::append_hex;
 
 /// A broker's address and an offset in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,18 +17,31 @@ pub struct MessageId {
     pub offset: i64,
 }
 
+/// Longest text of an id: that of an IPv6 address.
+pub const TEXT_BYTES_MAX: usize = 56;
+
 /// A text that is no message id, such as one that a client gave itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a message id has 32 or 56 hexadecimal digits")]
 pub struct NotAMessageId;
 
+impl MessageId {
+    /// Appends the text.
+    pub fn append_to(&self, out: &mut String) {
+        match self.host.address {
+            IpAddr::V4(address) => append_hex(out, &address.octets()),
+            IpAddr::V6(address) => append_hex(out, &address.octets()),
+        }
+        append_hex(out, &self.host.port.to_be_bytes());
+        append_hex(out, &self.offset.to_be_bytes());
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.address {
-            IpAddr::V4(address) => write!(out, "{:08X}", address.to_bits())?,
-            IpAddr::V6(address) => write!(out, "{:032X}", address.to_bits())?,
-        }
-        write!(out, "{:08X}{:016X}", self.host.port, self.offset)
+        let mut text = String::with_capacity(TEXT_BYTES_MAX);
+        self.append_to(&mut text);
+        out.write_str(&text)
     }
 }
 
@@ -37,7 +51,7 @@ impl FromStr for MessageId {
     fn from_str(text: &str) -> Result<Self, NotAMessageId> {
         let mut bytes = [0; 28];
         let digits = text.as_bytes();
-        if digits.len() != 32 && digits.len() != 56 {
+        if digits.len() != 32 && digits.len() != TEXT_BYTES_MAX {
             return Err(NotAMessageId);
         }
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {

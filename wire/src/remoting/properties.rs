@@ -57,11 +57,58 @@ pub mod name {
 }
 
 /// The pairs that count, in the order of the text.
-pub fn pairs(text: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
-    text.split(VALUE_END).filter_map(|pair| {
-        let (name, value) = pair.split_once(NAME_END)?;
-        (!name.is_empty() && !value.is_empty()).then_some((name, value))
-    })
+pub fn pairs(text: &str) -> Pairs<'_> {
+    Pairs { rest: Some(text) }
+}
+
+/// See [`pairs`]. Looks at bytes: both separators are ASCII, and most texts are short.
+#[derive(Debug, Clone)]
+pub struct Pairs<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let rest = self.rest?;
+            let end = rest
+                .as_bytes()
+                .iter()
+                .position(|byte| *byte == VALUE_END as u8);
+            self.rest = end.map(|end| &rest[end + 1..]);
+            if let Some(pair) = counted(&rest[..end.unwrap_or(rest.len())]) {
+                return Some(pair);
+            }
+        }
+    }
+}
+
+impl DoubleEndedIterator for Pairs<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        loop {
+            let rest = self.rest?;
+            let end = rest
+                .as_bytes()
+                .iter()
+                .rposition(|byte| *byte == VALUE_END as u8);
+            self.rest = end.map(|end| &rest[..end]);
+            if let Some(pair) = counted(&rest[end.map_or(0, |end| end + 1)..]) {
+                return Some(pair);
+            }
+        }
+    }
+}
+
+/// Name and value, if the pair counts.
+fn counted(pair: &str) -> Option<(&str, &str)> {
+    let at = pair
+        .as_bytes()
+        .iter()
+        .position(|byte| *byte == NAME_END as u8)?;
+    let (name, value) = (&pair[..at], &pair[at + 1..]);
+    (!name.is_empty() && !value.is_empty()).then_some((name, value))
 }
 
 /// The value of a property.

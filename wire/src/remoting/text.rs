@@ -23,6 +23,11 @@ impl<'a> Text<'a> {
         self.raw
     }
 
+    /// The string, if it lies there as it is.
+    pub(super) fn as_plain(&self) -> Option<&'a str> {
+        (!self.escaped).then_some(self.raw)
+    }
+
     /// Bytes of the resolved string, at most.
     pub fn bytes_max(&self) -> usize {
         self.raw.len()
@@ -48,14 +53,16 @@ impl<'a> Text<'a> {
             out.push_str(self.raw);
             return;
         }
-        let mut rest = self.raw;
-        while let Some(at) = rest.find('\\') {
-            out.push_str(&rest[..at]);
-            let (resolved, taken) = resolve(&rest.as_bytes()[at..]);
+        let bytes = self.raw.as_bytes();
+        let mut from = 0;
+        while let Some(plain) = bytes[from..].iter().position(|byte| *byte == b'\\') {
+            let at = from + plain;
+            out.push_str(&self.raw[from..at]);
+            let (resolved, taken) = resolve(&bytes[at..]);
             out.push(resolved);
-            rest = &rest[at + taken..];
+            from = at + taken;
         }
-        out.push_str(rest);
+        out.push_str(&self.raw[from..]);
     }
 
     /// Whether the string equals `other`.
@@ -65,6 +72,15 @@ impl<'a> Text<'a> {
         } else {
             self.raw == other
         }
+    }
+}
+
+/// Appends these bytes as upper-case hexadecimal digits.
+pub fn append_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in bytes {
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 0xF)]));
     }
 }
 
@@ -116,10 +132,33 @@ fn resolve_unicode(bytes: &[u8]) -> (char, usize) {
     }
 }
 
+/// The digits are checked.
 fn utf16_unit(digits: &[u8]) -> u32 {
     digits.iter().fold(0, |unit, digit| {
-        unit << 4 | char::from(*digit).to_digit(16).unwrap_or(0)
+        // Letters of either case have bit 6, and 1 in their low bits stands for ten.
+        unit << 4 | u32::from((digit & 0xF) + 9 * (digit >> 6))
     })
+}
+
+/// Bytes before the first quote or backslash, eight at a time.
+#[inline]
+pub(super) fn plain_bytes(bytes: &[u8], quote: u8) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    // The lowest of the bits that are set is at the first byte that is zero.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let mut at = 0;
+    while let Some(eight) = bytes[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*eight);
+        let found = zeros(word ^ (ONES * u64::from(quote))) | zeros(word ^ (ONES * 0x5C));
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes[at..].iter();
+    at + rest
+        .take_while(|byte| **byte != quote && **byte != b'\\')
+        .count()
 }
 
 /// Reads the string at the start of `rest`, whose opening quote has been taken: the text, and the bytes it took with its
@@ -129,15 +168,15 @@ pub(super) fn quoted(rest: &str, quote: u8) -> Result<(Text<'_>, usize), usize> 
     let mut at = 0;
     let mut escaped = false;
     loop {
-        match bytes.get(at) {
-            Some(byte) if *byte == quote => break,
-            Some(b'\\') => {
-                escaped = true;
-                at += escape_bytes(&bytes[at..]).ok_or(at)?;
-            }
-            Some(_) => at += 1,
-            None => return Err(at),
+        at += plain_bytes(&bytes[at..], quote);
+        if at == bytes.len() {
+            return Err(at);
         }
+        if bytes[at] == quote {
+            break;
+        }
+        escaped = true;
+        at += escape_bytes(&bytes[at..]).ok_or(at)?;
     }
     let raw = &rest[..at];
     Ok((Text { raw, escaped }, at + 1))

@@ -1,6 +1,7 @@
 //! Golden bytes, and commands through both forms.
 
 use proptest::prelude::*;
+use ringmq_wire::remoting::command::{Head, Value};
 use ringmq_wire::remoting::{
     Command, FramePrefix, Header, Language, Serialization, request_code, response_code,
 };
@@ -37,6 +38,22 @@ fn an_answer_of_ours_has_all_that_clients_look_for() {
         std::str::from_utf8(&bytes[8..]).unwrap(),
         r#"{"code":1,"extFields":{},"flag":1,"language":"JAVA","opaque":-5,"remark":"why\n\u0001\"ü","serializeTypeCurrentRPC":"JSON","version":479}"#
     );
+}
+
+#[test]
+fn a_head_is_appended_with_its_numbers_as_text() {
+    for form in [Serialization::Json, Serialization::Binary] {
+        let owned = Command::response(0, 7)
+            .field("queueOffset", i64::MIN)
+            .field("msgId", "7F\u{1}");
+        let fields = [
+            ("queueOffset", Value::Number(i64::MIN)),
+            ("msgId", Value::Text("7F\u{1}")),
+        ];
+        let mut out = b"before".to_vec();
+        Head::response(0, 7).append_to(&mut out, form, fields.into_iter(), 3);
+        assert_eq!(out, [&b"before"[..], &owned.encode_head(form, 3)].concat());
+    }
 }
 
 /// A code over 16 bits loses its upper half in a binary header; a request gets it back, an answer has no such codes.

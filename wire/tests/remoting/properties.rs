@@ -36,6 +36,19 @@ fn what_is_not_there_is_removed_without_a_change() {
 
 proptest! {
     #[test]
+    fn any_text_has_the_pairs_that_splitting_it_gives(text in "[a\u{1}\u{2}ü]{0,24}") {
+        let split = |pair: &'_ str| {
+            let (name, value) = pair.split_once('\u{1}')?;
+            (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+        };
+        let expected: Vec<_> = text.split('\u{2}').filter_map(split).collect();
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        prop_assert_eq!(pairs(&text).map(owned).collect::<Vec<_>>(), expected.clone());
+        let backwards: Vec<_> = pairs(&text).rev().map(owned).collect();
+        prop_assert!(backwards.iter().rev().eq(&expected));
+    }
+
+    #[test]
     fn a_text_is_a_map(
         pairs_in in prop::collection::vec(("[a-c]{1,2}", "[x-z]{1,3}"), 0..8), last: bool, name in "[a-c]{1,2}",
     ) {

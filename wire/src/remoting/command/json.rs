@@ -3,53 +3,74 @@
 
 use std::io::Write;
 
-use super::Command;
+use super::{Head, Value};
 use crate::remoting::Serialization;
 
-pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
-    number(out, "{\"code\":", command.code);
+pub(super) fn encode<'f>(
+    head: &Head<'_>,
+    fields: impl Iterator<Item = (&'f str, Value<'f>)>,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"{\"code\":");
+    number(out, head.code.into());
     out.extend_from_slice(b",\"extFields\":{");
-    for (index, (name, value)) in command.fields.iter().enumerate() {
+    for (index, (name, value)) in fields.enumerate() {
         if index > 0 {
             out.push(b',');
         }
         string(out, name);
         out.push(b':');
-        string(out, value);
+        match value {
+            Value::Text(value) => string(out, value),
+            Value::Number(value) => {
+                out.push(b'"');
+                number(out, value);
+                out.push(b'"');
+            }
+        }
     }
-    number(out, "},\"flag\":", command.flag);
+    out.extend_from_slice(b"},\"flag\":");
+    number(out, head.flag.into());
     out.extend_from_slice(b",\"language\":");
-    string(out, command.language.name());
-    number(out, ",\"opaque\":", command.opaque);
-    if let Some(remark) = &command.remark {
+    string(out, head.language.name());
+    out.extend_from_slice(b",\"opaque\":");
+    number(out, head.opaque.into());
+    if let Some(remark) = head.remark {
         out.extend_from_slice(b",\"remark\":");
         string(out, remark);
     }
     out.extend_from_slice(b",\"serializeTypeCurrentRPC\":");
     string(out, Serialization::Json.name());
-    number(out, ",\"version\":", command.version);
+    out.extend_from_slice(b",\"version\":");
+    number(out, head.version.into());
     out.push(b'}');
 }
 
-fn number(out: &mut Vec<u8>, before: &str, value: i32) {
-    write!(out, "{before}{value}").expect("memory takes everything");
+fn number(out: &mut Vec<u8>, number: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Escapes what JSON demands and nothing more: text beyond ASCII goes out as UTF-8.
 fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| must_escape(*byte)) {
-        out.extend_from_slice(&rest[..at]);
-        escape(out, rest[at]);
-        rest = &rest[at + 1..];
+    // Most texts need no escape, which is found out many bytes at a time.
+    if rest
+        .iter()
+        .fold(false, |any, byte| any | must_escape(*byte))
+    {
+        while let Some(at) = rest.iter().position(|byte| must_escape(*byte)) {
+            out.extend_from_slice(&rest[..at]);
+            escape(out, rest[at]);
+            rest = &rest[at + 1..];
+        }
     }
     out.extend_from_slice(rest);
     out.push(b'"');
 }
 
 fn must_escape(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\'
+    (byte < b' ') | (byte == b'"') | (byte == b'\\')
 }
 
 fn escape(out: &mut Vec<u8>, byte: u8) {

@@ -1,15 +1,21 @@
 //! An owned header: what is sent, and what is received off the hot path.
 
 mod binary;
+mod head;
 mod json;
+
+pub use head::{Head, Value};
 
 use std::borrow::Cow;
 
-use super::frame::{FRAME_PREFIX_BYTES, FramePrefix, Serialization};
+use super::frame::Serialization;
 use super::header::{self, FieldError, FieldValue, Header};
 use super::language::Language;
 use super::text::Text;
 use super::{VERSION, flag};
+
+/// What most heads fit into.
+const HEAD_BYTES_USUAL: usize = 512;
 
 /// What a frame says beside its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,17 +122,30 @@ impl Command {
     /// Frame prefix and header of a frame whose body of `body_bytes` follows as it is.
     ///
     /// # Panics
-    /// If the frame would be over the limits: callers bound what they send.
+    /// As [`Head::append_to`].
     pub fn encode_head(&self, serialization: Serialization, body_bytes: usize) -> Vec<u8> {
-        let mut out = vec![0; FRAME_PREFIX_BYTES];
-        match serialization {
-            Serialization::Json => json::encode(self, &mut out),
-            Serialization::Binary => binary::encode(self, &mut out),
-        }
-        let header_bytes = out.len() - FRAME_PREFIX_BYTES;
-        let prefix = FramePrefix::new(serialization, header_bytes, body_bytes);
-        out[..FRAME_PREFIX_BYTES].copy_from_slice(&prefix.encode());
+        let mut out = Vec::with_capacity(HEAD_BYTES_USUAL);
+        self.head()
+            .append_to(&mut out, serialization, self.values(), body_bytes);
         out
+    }
+
+    /// The fields as they are written.
+    pub fn values(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        let fields = self.fields.iter();
+        fields.map(|(name, value)| (&**name, Value::Text(value)))
+    }
+
+    /// Everything but the fields.
+    pub fn head(&self) -> Head<'_> {
+        Head {
+            code: self.code,
+            language: self.language,
+            version: self.version,
+            opaque: self.opaque,
+            flag: self.flag,
+            remark: self.remark.as_deref(),
+        }
     }
 
     /// A whole frame.

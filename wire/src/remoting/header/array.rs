@@ -21,9 +21,12 @@ impl<'a> FieldArray<'a> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn push(&mut self, name: Text<'a>, value: Text<'a>) -> Result<(), HeaderError> {
-        let free = self.fields.get_mut(self.count);
-        *free.ok_or(HeaderError::TooManyFields)? = (name, value);
+        let Some(free) = self.fields.get_mut(self.count) else {
+            return Err(HeaderError::TooManyFields);
+        };
+        *free = (name, value);
         self.count += 1;
         Ok(())
     }

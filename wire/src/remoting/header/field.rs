@@ -36,7 +36,10 @@ macro_rules! number {
         impl FieldValue<'_> for $type {
             const EXPECTED: &'static str = $expected;
             fn read(text: Text<'_>) -> Option<Self> {
-                text.to_str().parse().ok()
+                match text.as_plain() {
+                    Some(plain) => plain.parse().ok(),
+                    None => text.to_str().parse().ok(),
+                }
             }
         }
     };
@@ -75,6 +78,7 @@ impl<'a> FieldValue<'a> for Text<'a> {
     }
 }
 
+#[inline]
 pub(crate) fn required<'a, T: FieldValue<'a>>(
     name: &'static str,
     value: Option<Text<'a>>,
@@ -85,6 +89,7 @@ pub(crate) fn required<'a, T: FieldValue<'a>>(
     })
 }
 
+#[inline]
 pub(crate) fn optional<'a, T: FieldValue<'a>>(
     name: &'static str,
     value: Option<Text<'a>>,
@@ -99,6 +104,7 @@ pub(crate) fn optional<'a, T: FieldValue<'a>>(
 /// Most characters of a refused value that an error repeats.
 const VALUE_CHARS_SHOWN: usize = 64;
 
+#[cold]
 fn invalid(name: &'static str, text: Text<'_>, expected: &'static str) -> FieldError {
     let value = text.to_str().chars().take(VALUE_CHARS_SHOWN).collect();
     FieldError {
