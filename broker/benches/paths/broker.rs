@@ -3,7 +3,7 @@
 use super::{BODY_BYTES, Path, RECORDS, placed};
 use ringmq_broker::handler::filter::{Filtered, filter, wanted_codes};
 use ringmq_broker::handler::remoting::delivered::Place;
-use ringmq_broker::handler::remoting::sent::Incoming;
+use ringmq_broker::handler::remoting::incoming::Incoming;
 use ringmq_storage_engine::position::Position;
 use ringmq_wire::batch::BatchView;
 use ringmq_wire::remoting::fields::SendFields;

@@ -2,7 +2,9 @@
 //!
 //! A task a request would do the same. This is one place in a queue a request, and one wake-up a frame of the log.
 
-use super::link::{Link, RequestPermits};
+use super::budget::Permit;
+use super::link::Link;
+use super::remoting::Sending;
 use crate::handler::Refusal;
 use crate::shard::Shard;
 use crate::shard::counters::Counters;
@@ -20,9 +22,20 @@ pub struct Acknowledgement<D: Disk> {
     /// What must be durable before it.
     pub end: Position,
     pub link: Rc<Link<D>>,
-    pub correlation_id: u64,
-    pub response: ProduceResponseT,
-    pub permits: RequestPermits,
+    pub answer: Awaited<D>,
+    /// The request, among the connection's unanswered ones.
+    pub slot: Permit,
+    /// Its bytes, if they count until it is answered.
+    pub bytes: Option<Permit>,
+}
+
+/// What is answered, by protocol.
+pub enum Awaited<D: Disk> {
+    Native {
+        correlation_id: u64,
+        response: ProduceResponseT,
+    },
+    Remoting(Sending<D>),
 }
 
 /// Those of one shard. Bounded by the permits that they hold.
@@ -39,23 +52,36 @@ impl<D: Disk> Default for Acknowledgements<D> {
 }
 
 impl<D: Disk> Acknowledgement<D> {
-    fn stored(self) {
-        let (id, response) = (self.correlation_id, self.response);
-        let frame = native::encode(Kind::Produce, flags::RESPONSE, id, 0, |b| response.pack(b));
-        self.link.answer(frame);
-        done(&self.link, self.permits);
+    fn stored(self, counters: &Counters) {
+        match self.answer {
+            Awaited::Native {
+                correlation_id: id,
+                response,
+            } => {
+                let pack = |b: &mut _| response.pack(b);
+                let frame = native::encode(Kind::Produce, flags::RESPONSE, id, 0, pack);
+                self.link.answer(frame);
+            }
+            Awaited::Remoting(sending) => sending.stored(&self.link, counters),
+        }
+        done(&self.link, self.slot, self.bytes);
     }
 
     fn refused(self, counters: &Counters, refusal: &Refusal) {
-        counters.refusal(refusal.code);
-        self.link
-            .refuse(Kind::Produce.number(), self.correlation_id, refusal);
-        done(&self.link, self.permits);
+        match self.answer {
+            Awaited::Native { correlation_id, .. } => {
+                counters.refusal(refusal.code);
+                let kind = Kind::Produce.number();
+                self.link.refuse(kind, correlation_id, refusal);
+            }
+            Awaited::Remoting(sending) => sending.refused(&self.link, counters, refusal),
+        }
+        done(&self.link, self.slot, self.bytes);
     }
 }
 
-fn done<D: Disk>(link: &Link<D>, permits: RequestPermits) {
-    drop(permits);
+fn done<D: Disk>(link: &Link<D>, slot: Permit, bytes: Option<Permit>) {
+    drop((slot, bytes));
     link.request_done();
 }
 
@@ -96,7 +122,7 @@ async fn run<D: Disk, R: Runtime>(shard: &Shard<D, R>) {
         let Err(stopped) = store.durable(end).await else {
             let durable = store.frontiers().durable;
             while let Some(acknowledgement) = waiting.take(durable) {
-                acknowledgement.stored();
+                acknowledgement.stored(shard.counters());
             }
             continue;
         };

@@ -90,6 +90,11 @@ impl Budget {
         self.inner.give(1);
     }
 
+    /// Whether [`Self::room`] would not wait.
+    pub fn has_room(&self) -> bool {
+        self.inner.waiting.borrow().is_empty() && self.inner.fits(1)
+    }
+
     /// Takes `amount` now, or nothing. Fails also while others wait.
     pub fn try_acquire(&self, amount: usize) -> Option<Permit> {
         let mut level = Some(self);

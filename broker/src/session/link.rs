@@ -125,6 +125,16 @@ impl<D: Disk> Link<D> {
         RequestPermits { bytes, slot }
     }
 
+    /// As [`Self::admit`], if there is nothing to wait for.
+    pub fn try_admit(&self, bytes: usize) -> Option<RequestPermits> {
+        if !self.unsent.has_room() {
+            return None;
+        }
+        let slot = self.requests.try_acquire(1)?;
+        let bytes = self.received.try_acquire(bytes)?;
+        Some(RequestPermits { bytes, slot })
+    }
+
     /// Queues a whole frame.
     pub fn answer(&self, frame: Vec<u8>) {
         if self.phase.get() == Phase::Dead {
@@ -136,6 +146,19 @@ impl<D: Disk> Link<D> {
             fetch: None,
         };
         self.answer_with(frame, Vec::new(), guard);
+    }
+
+    /// Queues a whole small frame that `write` appends to what waits to be sent.
+    pub fn answer_written(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.phase.get() == Phase::Dead {
+            return;
+        }
+        let guard = |bytes| AnswerGuard {
+            permit: self.unsent.force(bytes),
+            fetch: None,
+        };
+        self.outbox.borrow_mut().push_written(write, guard);
+        self.wake_writer();
     }
 
     /// Queues a frame's prefix and header, and its payload.

@@ -78,6 +78,30 @@ impl<P: Deref<Target = [u8]>, G> Outbox<P, G> {
         self.guards.push_back((self.pushed, guard));
     }
 
+    /// Queues a small answer that `write` appends to those before it; `guard` is told its bytes.
+    pub fn push_written(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>),
+        guard: impl FnOnce(usize) -> G,
+    ) {
+        let bytes = match self.pieces.back_mut() {
+            Some(Piece::Owned(last)) if last.len() + COPIED_BYTES_MAX <= GATHERED_BYTES_MAX => {
+                let before = last.len();
+                write(last);
+                last.len() - before
+            }
+            _ => {
+                let mut first = Vec::with_capacity(COPIED_BYTES_MAX);
+                write(&mut first);
+                let bytes = first.len();
+                self.pieces.push_back(Piece::Owned(first));
+                bytes
+            }
+        };
+        self.pushed += bytes as u64;
+        self.guards.push_back((self.pushed, guard(bytes)));
+    }
+
     /// Fills `slices` with what to send next, `bytes_max` at most, and returns how many it used.
     pub fn next_slices<'a>(&'a self, slices: &mut [IoSlice<'a>], bytes_max: usize) -> usize {
         let mut used = 0;
@@ -190,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_leave_in_order_and_guards_with_their_last_byte(
-            answers in prop::collection::vec((1usize..300, prop::collection::vec(0usize..20_000, 0..5)), 1..30),
+            answers in prop::collection::vec((1usize..300, prop::collection::vec(0usize..20_000, 0..4)), 1..30),
             sends in prop::collection::vec((1usize..40_000, 1usize..6), 1..60),
         ) {
             let done = Rc::new(Cell::new(0));
@@ -200,6 +224,16 @@ mod tests {
             for (most, slices_max) in sends.into_iter().cycle() {
                 if let Some((index, (head, payload))) = answers.next() {
                     let head = vec![index as u8; head];
+                    if payload.is_empty() {
+                        expected.extend_from_slice(&head);
+                        ends.push(expected.len());
+                        let guard = |bytes| {
+                            assert_eq!(bytes, head.len());
+                            Done(Rc::clone(&done))
+                        };
+                        outbox.push_written(|out| out.extend_from_slice(&head), guard);
+                        continue;
+                    }
                     let payload = payload.into_iter().map(|len| vec![!index as u8; len]);
                     let payload = payload.collect::<Vec<_>>();
                     expected.extend_from_slice(&head);

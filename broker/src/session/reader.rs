@@ -15,7 +15,7 @@ use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::codes::Kind;
 use ringmq_wire::native::FramePrefix;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
@@ -42,6 +42,8 @@ pub struct Reader<D: Disk, R: Runtime, S: Source> {
     /// False answers `Busy` to its Hello.
     pub admitted: bool,
     permits: Option<RequestPermits>,
+    /// When bytes came last: the time of all that is done with them without waiting.
+    received_ms: Cell<u64>,
 }
 
 impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
@@ -54,6 +56,7 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
         admitted: bool,
     ) -> Self {
         Self {
+            received_ms: Cell::new(now_ms(&shard)),
             shard,
             session,
             link,
@@ -127,9 +130,13 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
     }
 
     async fn reserve(&mut self, bytes: usize) {
-        self.permits = Some(self.link.admit(bytes).await);
-        let mut session = self.session.borrow_mut();
-        session.reserved(now_ms(&self.shard));
+        let mut now_ms = self.received_ms.get();
+        self.permits = self.link.try_admit(bytes);
+        if self.permits.is_none() {
+            self.permits = Some(self.link.admit(bytes).await);
+            now_ms = self::now_ms(&self.shard);
+        }
+        self.session.borrow_mut().reserved(now_ms);
     }
 
     async fn request(&mut self, kind: Kind, prefix: &FramePrefix) {
@@ -167,8 +174,9 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
     /// Receives once into the session; 0 at the end of the stream.
     pub async fn receive(&self) -> io::Result<usize> {
         let count = self.source.receive(&self.session).await?;
+        self.received_ms.set(now_ms(&self.shard));
         let mut session = self.session.borrow_mut();
-        session.filled(count, now_ms(&self.shard));
+        session.filled(count, self.received_ms.get());
         Ok(count)
     }
 

@@ -3,7 +3,7 @@
 //! What must keep the order (a produce's decision and append, a fetch's changes of its session) is done here,
 //! before the next request is looked at. The rest waits in tasks, so a slow request holds up nobody.
 
-use super::acknowledgements::Acknowledgement;
+use super::acknowledgements::{Acknowledgement, Awaited};
 use super::budget::Permit;
 use super::guard::{PANICKED, guarded};
 use super::link::{AnswerGuard, Link, RequestPermits};
@@ -167,12 +167,16 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
             });
             return self.link.answer(frame);
         };
+        let RequestPermits { bytes, slot } = permits;
         let acknowledgement = Acknowledgement {
             end,
             link: Rc::clone(&self.link),
-            correlation_id,
-            response,
-            permits,
+            answer: Awaited::Native {
+                correlation_id,
+                response,
+            },
+            slot,
+            bytes: Some(bytes),
         };
         self.shard
             .acknowledgements()

@@ -3,62 +3,20 @@
 //! The body goes in as the producer made it, compressed or not. Beside it the envelope keeps everything else word for
 //! word; keys, tag and the user's properties are also stored natively, for native consumers, filters and the index.
 
+use super::Refused;
 use super::send::REGION;
-use super::{Answer, Refused};
 use crate::state::system::RETRY_PREFIX;
-use ringmq_storage_engine::position::{Position, QueueOffset};
 use ringmq_wire::batch::{BatchError, BatchOptions, BatchPieces, Envelope, Record};
 use ringmq_wire::limits::{BATCH_RECORDS_MAX, PROPERTIES_BYTES_MAX};
 use ringmq_wire::remoting::batch::InnerMessages;
 use ringmq_wire::remoting::fields::SendFields;
-use ringmq_wire::remoting::message::{Host, body_crc, sys_flag};
-use ringmq_wire::remoting::message_id::MessageId;
+use ringmq_wire::remoting::message::{body_crc, sys_flag};
 use ringmq_wire::remoting::properties::{self, name};
 use ringmq_wire::remoting::response_code;
 use std::net::{IpAddr, SocketAddr};
 
 /// About what a broker adds to a message's properties, beside the name of its cluster.
 const ADDED_BYTES: usize = 128;
-
-/// A message that is in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sent {
-    pub queue_id: u32,
-    /// Of the first message.
-    pub offset: QueueOffset,
-    /// Of the first message; the others follow it.
-    pub position: Position,
-    pub messages: u32,
-    /// What must be durable before the answer.
-    pub end: Position,
-    /// Of a single message.
-    pub unique_key: Option<String>,
-}
-
-impl Sent {
-    /// The answer, once the message is durable.
-    pub fn answer(&self, store_host: Host) -> Answer {
-        let mut ids = String::new();
-        for index in 0..u64::from(self.messages) {
-            if index > 0 {
-                ids.push(',');
-            }
-            let id = MessageId {
-                host: store_host,
-                offset: (self.position.0 + index) as i64,
-            };
-            ids.push_str(&id.to_string());
-        }
-        let answer = Answer::ok()
-            .field("msgId", ids)
-            .field("queueId", self.queue_id)
-            .field("queueOffset", self.offset.0);
-        match &self.unique_key {
-            Some(key) => answer.field("transactionId", key),
-            None => answer,
-        }
-    }
-}
 
 /// A send, checked.
 pub struct Incoming<'a> {
@@ -88,21 +46,31 @@ impl<'a> Incoming<'a> {
         body: &'a [u8],
         new_key: impl Fn() -> String,
     ) -> Result<Self, Refused> {
-        let shared = fields.properties.to_str();
+        let mut shared =
+            String::with_capacity(fields.properties.bytes_max() + ADDED_BYTES + cluster.len());
+        fields.properties.append_to(&mut shared);
         let known = Known::of(&shared);
         let delay = known.delay.and_then(|level| level.parse().ok());
         let delay = delay.filter(|level: &i32| *level > 0);
         refuse_special(&known, fields.reconsume_times, delay)?;
         let messages = if fields.batch {
-            batch_messages(fields, &shared, delay, body)?
+            let mut messages = batch_messages(fields, &shared, delay, body)?;
+            for message in &mut messages {
+                let lacks = Known::of(&message.properties).lacks(cluster);
+                message.complete(cluster, lacks, &new_key)?;
+            }
+            messages
         } else {
-            vec![Message {
+            let lacks = known.lacks(cluster);
+            let mut message = Message {
                 body,
                 flag: fields.flag,
-                properties: shared.into_owned(),
-            }]
+                properties: shared,
+            };
+            message.complete(cluster, lacks, &new_key)?;
+            vec![message]
         };
-        let mut incoming = Self {
+        Ok(Self {
             messages,
             is_batch: fields.batch,
             born_time_ms: fields.born_timestamp,
@@ -110,11 +78,7 @@ impl<'a> Incoming<'a> {
             reconsume_times: fields.reconsume_times,
             born_host: (peer.ip().to_canonical(), peer.port().into()),
             delay,
-        };
-        for message in &mut incoming.messages {
-            message.complete(cluster, &new_key)?;
-        }
-        Ok(incoming)
+        })
     }
 
     /// The level at which the message is to be delivered later.
@@ -240,35 +204,69 @@ impl<'a> Known<'a> {
         }
         known
     }
+
+    fn lacks(&self, cluster: &str) -> Lacks {
+        let standing = |found: Option<&str>, right: &str| match found {
+            None => Standing::Missing,
+            Some(found) if found == right => Standing::Right,
+            Some(_) => Standing::Wrong,
+        };
+        Lacks {
+            region: standing(self.region, REGION),
+            trace_switch: standing(self.trace_switch, "true"),
+            cluster: standing(self.cluster, cluster),
+            has_key: self.unique_key.is_some(),
+            has_pop_receipt: self.has_pop_receipt,
+        }
+    }
+}
+
+/// What a message's properties lack, and have too much, when they come from a producer.
+#[derive(Clone, Copy)]
+struct Lacks {
+    region: Standing,
+    trace_switch: Standing,
+    cluster: Standing,
+    has_key: bool,
+    has_pop_receipt: bool,
+}
+
+/// How a property that brokers add stands in what a producer sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Missing,
+    Right,
+    Wrong,
 }
 
 impl Message<'_> {
     /// Adds what brokers add and removes what they remove.
-    fn complete(&mut self, cluster: &str, new_key: impl Fn() -> String) -> Result<(), Refused> {
-        let known = Known::of(&self.properties);
-        let has_key = known.unique_key.is_some();
+    fn complete(
+        &mut self,
+        cluster: &str,
+        lacks: Lacks,
+        new_key: impl Fn() -> String,
+    ) -> Result<(), Refused> {
         let ours = [
-            (name::MSG_REGION, REGION, known.region),
-            (name::TRACE_SWITCH, "true", known.trace_switch),
-            (name::CLUSTER, cluster, known.cluster),
-        ]
-        .map(|(name, value, found)| (name, value, found.is_some(), found == Some(value)));
+            (name::MSG_REGION, REGION, lacks.region),
+            (name::TRACE_SWITCH, "true", lacks.trace_switch),
+            (name::CLUSTER, cluster, lacks.cluster),
+        ];
         let is_wrong = |name: &str| {
-            let mut ours = ours.iter();
-            name == name::POP_RECEIPT || ours.any(|ours| ours.0 == name && !ours.3)
+            let wrong = |ours: &(&str, &str, Standing)| ours.0 == name && ours.2 == Standing::Wrong;
+            name == name::POP_RECEIPT || ours.iter().any(wrong)
         };
-        let has_wrong = known.has_pop_receipt || ours.iter().any(|ours| ours.2 && !ours.3);
         let text = &mut self.properties;
-        if has_wrong {
+        if lacks.has_pop_receipt || ours.iter().any(|ours| ours.2 == Standing::Wrong) {
             properties::remove(text, is_wrong);
         }
         text.reserve(ADDED_BYTES + cluster.len());
-        for (name, value, _, is_right) in ours {
-            if !is_right {
+        for (name, value, standing) in ours {
+            if standing != Standing::Right {
                 properties::append(text, name, value);
             }
         }
-        if !has_key {
+        if !lacks.has_key {
             properties::append(text, name::UNIQUE_KEY, &new_key());
         }
         if text.len() > PROPERTIES_BYTES_MAX {
@@ -345,33 +343,31 @@ fn illegal(error: &BatchError) -> Refused {
     Refused::new(response_code::MESSAGE_ILLEGAL, error.to_string())
 }
 
-/// Whether a property is the user's own, and not the protocol's.
+/// Whether a property is the user's own, and not one that producers, consumers and brokers of RocketMQ write by
+/// themselves. Source: what its 4.9.7 and 5.3.3 clients send.
 fn is_users(name: &str) -> bool {
-    !PROTOCOL_PROPERTIES.contains(&name)
+    !matches!(
+        name,
+        name::UNIQUE_KEY
+            | name::WAIT
+            | name::MSG_REGION
+            | name::TRACE_SWITCH
+            | name::CLUSTER
+            | name::DELAY
+            | name::RETRY_TOPIC
+            | name::REAL_TOPIC
+            | name::REAL_QUEUE_ID
+            | name::TRANSACTION_PREPARED
+            | name::PRODUCER_GROUP
+            | name::ORIGIN_MESSAGE_ID
+            | name::RECONSUME_TIME
+            | name::MAX_RECONSUME_TIMES
+            | name::PUSH_REPLY_TIME
+            | name::TIMER_DELAY_SECONDS
+            | name::TIMER_DELAY_MILLIS
+            | name::TIMER_DELIVER_MILLIS
+    )
 }
-
-/// Properties that producers, consumers and brokers of RocketMQ write by themselves. Source: what its 4.9.7 and 5.3.3
-/// clients send.
-const PROTOCOL_PROPERTIES: [&str; 18] = [
-    name::UNIQUE_KEY,
-    name::WAIT,
-    name::MSG_REGION,
-    name::TRACE_SWITCH,
-    name::CLUSTER,
-    name::DELAY,
-    name::RETRY_TOPIC,
-    name::REAL_TOPIC,
-    name::REAL_QUEUE_ID,
-    name::TRANSACTION_PREPARED,
-    name::PRODUCER_GROUP,
-    name::ORIGIN_MESSAGE_ID,
-    name::RECONSUME_TIME,
-    name::MAX_RECONSUME_TIMES,
-    name::PUSH_REPLY_TIME,
-    name::TIMER_DELAY_SECONDS,
-    name::TIMER_DELAY_MILLIS,
-    name::TIMER_DELIVER_MILLIS,
-];
 
 #[cfg(test)]
 mod tests {
@@ -401,8 +397,9 @@ mod tests {
             let known = Known::of(&text);
             prop_assert_eq!(known.delay, properties::get(&text, name::DELAY));
             prop_assert_eq!(known.has_timer, properties::get(&text, name::TIMER_DELAY_MILLIS).is_some());
+            let lacks = known.lacks("here");
             let mut message = Message { body: b"", flag: 0, properties: text.clone() };
-            prop_assert!(message.complete("here", || "made".to_owned()).is_ok());
+            prop_assert!(message.complete("here", lacks, || "made".to_owned()).is_ok());
             let now = |name| properties::get(&message.properties, name);
             prop_assert_eq!(now(name::MSG_REGION), Some(REGION));
             prop_assert_eq!(now(name::TRACE_SWITCH), Some("true"));

@@ -16,6 +16,7 @@ mod group_delete;
 mod group_forbidden;
 mod group_put;
 pub mod groups;
+pub mod incoming;
 pub mod pull;
 mod pulled;
 mod query;
@@ -99,13 +100,14 @@ impl Answer {
         self
     }
 
-    /// As a command that answers the request with this `opaque`.
-    pub fn to_command(&self, opaque: i32) -> Command {
-        Command {
-            remark: self.remark.clone(),
-            fields: self.fields.clone(),
+    /// As a command that answers the request with this `opaque`, and its body.
+    pub fn into_command(self, opaque: i32) -> (Command, Vec<u8>) {
+        let command = Command {
+            remark: self.remark,
+            fields: self.fields,
             ..Command::response(self.code, opaque)
-        }
+        };
+        (command, self.body)
     }
 }
 

@@ -4,7 +4,8 @@
 //! which they arrived. What must exist before (a topic, a retry topic's group) is made by [`prepare`], for which the
 //! connection waits. Half messages and timers are refused: they must not be stored as ordinary messages.
 
-use super::sent::{Incoming, Sent};
+use super::incoming::Incoming;
+use super::sent::Sent;
 use super::{Answer, Caller, Refused};
 use crate::delay;
 use crate::handler::automatic::ensure_topic_for_send;
@@ -17,6 +18,7 @@ use ringmq_storage_engine::store::AppendError;
 use ringmq_storage_engine::{disk::Disk, runtime::Runtime};
 use ringmq_wire::limits::{NAME_BYTES_MAX, is_valid_name};
 use ringmq_wire::remoting::fields::SendFields;
+use ringmq_wire::remoting::text::append_hex;
 use ringmq_wire::remoting::{Header, request_code, response_code};
 
 /// The region that every broker states when it is not told one.
@@ -67,8 +69,9 @@ pub fn is_send(code: i32) -> bool {
     )
 }
 
-/// The same with what every answer to a send has, errors too: clients read it unasked.
-pub fn with_region(answer: Answer) -> Answer {
+/// The refusal of a send with what every answer to one has: clients read it unasked.
+pub fn refusal(refused: Refused) -> Answer {
+    let answer = Answer::from(refused);
     answer.field("MSG_REGION", REGION).field("TRACE_ON", true)
 }
 
@@ -91,7 +94,7 @@ pub fn begin<D: Disk, R: Runtime>(
     }
     check_topic(&fields.topic)?;
     let runtime = shard.runtime();
-    let new_key = || format!("{:016X}{:016X}", runtime.random_u64(), runtime.random_u64());
+    let new_key = || new_unique_key(runtime);
     let cluster = &shard.settings().cluster;
     let message = Incoming::read(caller.peer(), cluster, &fields, body, new_key)?;
     let dead = match prepared {
@@ -107,10 +110,11 @@ pub fn begin<D: Disk, R: Runtime>(
     }
     let topic = dead.unwrap_or(&fields.topic);
     let asked = if dead.is_some() { -1 } else { fields.queue_id };
-    let random = shard.runtime().random_u64();
     let place = shard.with_state(|state| {
         let found = state.topic(topic)?;
-        Some(queue_of(state, topic, found, asked, random))
+        Some(queue_of(state, topic, found, asked, || {
+            runtime.random_u64()
+        }))
     });
     let Some(place) = place else {
         if prepared.is_some() {
@@ -131,6 +135,14 @@ pub fn begin<D: Disk, R: Runtime>(
         Some(parked) => Ok(Begun::Stored(parked_at(&message, target, parked?))),
         None => store(shard, &message, target),
     }
+}
+
+/// As many digits as the keys of RocketMQ's own producers have.
+fn new_unique_key<R: Runtime>(runtime: &R) -> String {
+    let mut key = String::with_capacity(32);
+    append_hex(&mut key, &runtime.random_u64().to_be_bytes());
+    append_hex(&mut key, &runtime.random_u64().to_be_bytes());
+    key
 }
 
 /// A message that waits in its level's queue: the offset is there, the queue the one that was asked for.
@@ -201,14 +213,14 @@ fn queue_of(
     name: &str,
     topic: &Topic,
     asked: i32,
-    random: u64,
+    random: impl FnOnce() -> u64,
 ) -> Result<Target, Refused> {
     let (read, write) = (topic.read_queues(), topic.write_queues());
     if !topic.settings.writable || (asked < 0 && write == 0) {
         let remark = format!("the topic[{name}] sending message is forbidden");
         return Err(Refused::new(response_code::NO_PERMISSION, remark));
     }
-    let queue_id = u32::try_from(asked).unwrap_or_else(|_| (random % u64::from(write)) as u32);
+    let queue_id = u32::try_from(asked).unwrap_or_else(|_| (random() % u64::from(write)) as u32);
     let handle = topic.handles.get(queue_id as usize);
     let queue = handle.and_then(|handle| Some((*handle, state.queue(*handle)?)));
     let Some((handle, queue)) = queue.filter(|_| queue_id < read.max(write)) else {

@@ -12,7 +12,7 @@ use crate::shard::Shard;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::remoting::FramePrefix;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
@@ -29,6 +29,8 @@ pub struct Reader<D: Disk, R: Runtime, S: Source> {
     /// False: the first request is answered with "busy", and that is all.
     pub admitted: bool,
     permits: Option<RequestPermits>,
+    /// When bytes came last: the time of all that is done with them without waiting.
+    received_ms: Cell<u64>,
 }
 
 impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
@@ -41,6 +43,7 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
         admitted: bool,
     ) -> Self {
         Self {
+            received_ms: Cell::new(now_ms(&shard)),
             shard,
             session,
             link,
@@ -64,8 +67,7 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
                     }
                 }
                 Step::Reserve(bytes) => {
-                    self.permits = Some(self.link.admit(bytes).await);
-                    self.session.borrow_mut().reserved(now_ms(&self.shard));
+                    self.reserve(bytes).await;
                     true
                 }
                 Step::Frame(prefix) => self.frame(&prefix).await,
@@ -79,6 +81,16 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
                 return true;
             }
         }
+    }
+
+    async fn reserve(&mut self, bytes: usize) {
+        let mut now_ms = self.received_ms.get();
+        self.permits = self.link.try_admit(bytes);
+        if self.permits.is_none() {
+            self.permits = Some(self.link.admit(bytes).await);
+            now_ms = self::now_ms(&self.shard);
+        }
+        self.session.borrow_mut().reserved(now_ms);
     }
 
     /// False: the connection cannot be read on.
@@ -150,8 +162,9 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
     /// Receives once into the session; 0 at the end of the stream.
     pub async fn receive(&self) -> io::Result<usize> {
         let count = self.source.receive(&self.session).await?;
+        self.received_ms.set(now_ms(&self.shard));
         let mut session = self.session.borrow_mut();
-        session.filled(count, now_ms(&self.shard));
+        session.filled(count, self.received_ms.get());
         Ok(count)
     }
 

@@ -1,18 +1,19 @@
 //! Requests of one remoting connection: begun in the order in which they arrive, each finished by a task of its own.
 
+use super::answering::{Return, Sending, send_answer};
 use crate::handler::remoting::send::{self, Need, Prepared};
+use crate::handler::remoting::sent::Sent;
 use crate::handler::remoting::subscription::Want;
 use crate::handler::remoting::{Answer, Caller, Origin, Refused, Request, dispatch, pull};
+use crate::session::acknowledgements::{Acknowledgement, Awaited};
 use crate::session::budget::Permit;
 use crate::session::guard::{PANICKED, guarded};
-use crate::session::link::{AnswerGuard, Link, RequestPermits};
-use crate::session::outbox::Piece;
+use crate::session::link::{Link, RequestPermits};
 use crate::shard::Shard;
 use ringmq_storage_engine::disk::Disk;
 use ringmq_storage_engine::runtime::Runtime;
 use ringmq_wire::remoting::{
-    Command, FRAME_BYTES_MAX, FramePrefix, Header, HeaderError, Language, Serialization,
-    request_code, response_code,
+    Command, FramePrefix, Header, HeaderError, request_code, response_code,
 };
 use std::rc::Rc;
 
@@ -50,15 +51,6 @@ pub struct Again {
     pub prepared: Option<Prepared>,
     /// Nobody waits any more: it is done now, or refused.
     pub last: bool,
-}
-
-/// Where an answer goes.
-#[derive(Debug, Clone, Copy)]
-struct Return {
-    code: i32,
-    opaque: i32,
-    oneway: bool,
-    serialization: Serialization,
 }
 
 impl<D: Disk, R: Runtime> Connection<D, R> {
@@ -109,8 +101,7 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
     /// Answers a request that could not be prepared.
     pub fn refuse(&self, prefix: &FramePrefix, header: &[u8], refused: Refused) {
         if let Ok(header) = Header::parse(prefix.serialization(), header) {
-            let answer = send::with_region(refused.into());
-            self.answer(Return::of(prefix, &header), answer);
+            self.answer(Return::of(prefix, &header), send::refusal(refused));
         }
     }
 
@@ -125,23 +116,7 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
         let prepared = again.prepared.as_ref();
         let refused = match send::begin(&self.shard, &self.caller, header, body, prepared) {
             Ok(send::Begun::Stored(sent)) => {
-                let (store, host) = (self.shard.store().clone(), self.caller.store_host());
-                if to.oneway {
-                    self.shard
-                        .counters()
-                        .remoting(to.code, response_code::SUCCESS);
-                    return Begun::Done;
-                }
-                let RequestPermits { bytes, slot } = permits;
-                // The message is in the log's own buffer.
-                drop(bytes);
-                self.finish(to, slot, async move {
-                    let durable = store.durable(sent.end).await;
-                    let answer = durable.map(|()| sent.answer(host));
-                    send::with_region(
-                        answer.unwrap_or_else(|stopped| Refused::from(stopped).into()),
-                    )
-                });
+                self.sent(to, sent, permits);
                 return Begun::Done;
             }
             Ok(send::Begun::Busy(_)) if !again.last => {
@@ -163,8 +138,28 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
             ),
             Err(refused) => refused,
         };
-        self.answer(to, send::with_region(refused.into()));
+        self.answer(to, send::refusal(refused));
         Begun::Done
+    }
+
+    /// The messages are in the log; answers once they are durable.
+    fn sent(&self, to: Return, sent: Sent, permits: RequestPermits) {
+        if to.oneway {
+            let counters = self.shard.counters();
+            return counters.remoting(to.code, response_code::SUCCESS);
+        }
+        let RequestPermits { bytes, slot } = permits;
+        // The messages are in the log's own buffer.
+        drop(bytes);
+        let acknowledgement = Acknowledgement {
+            end: sent.end,
+            link: Rc::clone(&self.link),
+            answer: Awaited::Remoting(Sending::new(to, sent, &self.caller)),
+            slot,
+            bytes: None,
+        };
+        let waiting = self.shard.acknowledgements();
+        waiting.push(&self.shard, acknowledgement);
     }
 
     fn pull(&self, to: Return, header: &Header<'_>, permits: RequestPermits) {
@@ -248,49 +243,8 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
 
     /// `permit`: what counts the body already.
     fn answer_counted(&self, to: Return, answer: Answer, permit: Option<Permit>) {
-        self.shard.counters().remoting(to.code, answer.code);
-        if to.oneway {
-            if answer.code != response_code::SUCCESS {
-                tracing::debug!(
-                    connection = self.caller.number(),
-                    code = to.code,
-                    answer = answer.code,
-                    "one-way request refused: {}",
-                    answer.remark.as_deref().unwrap_or_default()
-                );
-            }
-            return;
-        }
-        let answer = self.for_client(answer);
-        let command = answer.to_command(to.opaque);
-        let head = command.encode_head(to.serialization, answer.body.len());
-        let mut permit = permit.unwrap_or_else(|| self.link.unsent.force(0));
-        permit.resize(head.len() + answer.body.len());
-        let guard = AnswerGuard {
-            permit,
-            fetch: None,
-        };
-        self.link
-            .answer_with(head, vec![Piece::Owned(answer.body)], guard);
-    }
-
-    /// Within what clients understand.
-    fn for_client(&self, mut answer: Answer) -> Answer {
-        // Go clients try another broker on 14, but not on 2.
-        if answer.code == response_code::SYSTEM_BUSY && self.caller.language() == Language::Go {
-            answer.code = response_code::SERVICE_NOT_AVAILABLE;
-        }
-        if answer.body.len() > BODY_BYTES_MAX {
-            let remark = format!(
-                "the answer has {} bytes, more than a frame takes",
-                answer.body.len()
-            );
-            return Answer::error(response_code::SYSTEM_ERROR, remark);
-        }
-        if let Some(remark) = &mut answer.remark {
-            truncate(remark, REMARK_BYTES_MAX);
-        }
-        answer
+        let counters = self.shard.counters();
+        send_answer(counters, &self.caller, &self.link, to, answer, permit);
     }
 
     /// The connection is not read any more.
@@ -300,30 +254,6 @@ impl<D: Disk, R: Runtime> Connection<D, R> {
         let held = self.shard.held_pulls();
         held.borrow_mut().close(self.caller.number());
         self.shard.connection_closed(self.caller.number());
-    }
-}
-
-/// Room for the header is left in each frame.
-const BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - (128 << 10);
-const REMARK_BYTES_MAX: usize = 4 << 10;
-
-fn truncate(text: &mut String, bytes_max: usize) {
-    if text.len() > bytes_max {
-        let end = (0..=bytes_max)
-            .rev()
-            .find(|end| text.is_char_boundary(*end));
-        text.truncate(end.unwrap_or(0));
-    }
-}
-
-impl Return {
-    fn of(prefix: &FramePrefix, header: &Header<'_>) -> Self {
-        Self {
-            code: header.code,
-            opaque: header.opaque,
-            oneway: header.is_oneway(),
-            serialization: prefix.serialization(),
-        }
     }
 }
 
