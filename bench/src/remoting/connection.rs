@@ -6,6 +6,7 @@ use crate::socket::{Framing, Socket};
 use bytes::BytesMut;
 use ringmq_wire::remoting::frame::FRAME_PREFIX_BYTES;
 use ringmq_wire::remoting::{Command, FramePrefix, Header, Serialization, response_code};
+use std::borrow::Cow;
 
 #[derive(Debug)]
 pub(crate) struct Frames;
@@ -17,42 +18,91 @@ pub(crate) struct Frame {
     pub(crate) body: BytesMut,
 }
 
+/// Frames of which only the outcome is wanted: answers to sends, of which there are many.
+#[derive(Debug)]
+pub(crate) struct Outcomes;
+
+/// What one of them says.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) is_response: bool,
+    pub(crate) code: i32,
+    pub(crate) opaque: i32,
+    remark: Option<String>,
+}
+
 impl Framing for Frames {
     type Frame = Frame;
 
     fn cut(input: &mut BytesMut) -> Result<Option<Frame>, String> {
-        let Some(prefix) = FramePrefix::parse(input).map_err(|error| error.to_string())? else {
+        let Some((prefix, mut frame)) = cut_whole(input)? else {
             return Ok(None);
         };
-        if input.len() < prefix.frame_bytes() {
-            input.reserve(prefix.frame_bytes() - input.len());
-            return Ok(None);
-        }
-        let mut frame = input.split_to(prefix.frame_bytes());
         let body = frame.split_off(FRAME_PREFIX_BYTES + prefix.header_bytes());
-        let header = Header::parse(prefix.serialization(), &frame[FRAME_PREFIX_BYTES..])
-            .map_err(|error| error.to_string())?;
-        Ok(Some(Frame {
-            command: Command::from_header(&header),
-            body,
+        let command = Command::from_header(&header(&prefix, &frame)?);
+        Ok(Some(Frame { command, body }))
+    }
+}
+
+impl Framing for Outcomes {
+    type Frame = Outcome;
+
+    fn cut(input: &mut BytesMut) -> Result<Option<Outcome>, String> {
+        let Some((prefix, frame)) = cut_whole(input)? else {
+            return Ok(None);
+        };
+        let header = header(&prefix, &frame)?;
+        Ok(Some(Outcome {
+            is_response: header.is_response(),
+            code: header.code,
+            opaque: header.opaque,
+            remark: header.remark().map(Cow::into_owned),
         }))
     }
+}
+
+/// The first frame, if it is whole.
+fn cut_whole(input: &mut BytesMut) -> Result<Option<(FramePrefix, BytesMut)>, String> {
+    let Some(prefix) = FramePrefix::parse(input).map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
+    if input.len() < prefix.frame_bytes() {
+        input.reserve(prefix.frame_bytes() - input.len());
+        return Ok(None);
+    }
+    let frame = input.split_to(prefix.frame_bytes());
+    Ok(Some((prefix, frame)))
+}
+
+fn header<'a>(prefix: &FramePrefix, frame: &'a [u8]) -> Result<Header<'a>, String> {
+    let header = &frame[prefix.header_range()];
+    Header::parse(prefix.serialization(), header).map_err(|error| error.to_string())
 }
 
 impl Frame {
     /// The refusal, if this is one.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        let code = self.command.code;
-        (code != response_code::SUCCESS).then(|| Refusal {
-            code: response_code::name(code).to_string(),
-            message: self.command.remark.clone().unwrap_or_default(),
-            is_retryable: matches!(
-                code,
-                response_code::SYSTEM_BUSY | response_code::SERVICE_NOT_AVAILABLE
-            ),
-            retry_after_ms: 0,
-        })
+        refusal(self.command.code, self.command.remark.as_deref())
     }
+}
+
+impl Outcome {
+    /// The refusal, if this is one.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        refusal(self.code, self.remark.as_deref())
+    }
+}
+
+fn refusal(code: i32, remark: Option<&str>) -> Option<Refusal> {
+    (code != response_code::SUCCESS).then(|| Refusal {
+        code: response_code::name(code).to_string(),
+        message: remark.unwrap_or_default().to_owned(),
+        is_retryable: matches!(
+            code,
+            response_code::SYSTEM_BUSY | response_code::SERVICE_NOT_AVAILABLE
+        ),
+        retry_after_ms: 0,
+    })
 }
 
 /// One request, and its answer whatever its code is.

@@ -1,6 +1,6 @@
 //! Send requests.
 
-use super::connection::{Frame, Frames};
+use super::connection::{Outcome, Outcomes};
 use crate::BenchError;
 use crate::args::{Acks, Load};
 use crate::cluster::Lane;
@@ -8,8 +8,12 @@ use crate::outgoing::Outgoing;
 use crate::protocol::{Answer, Sending};
 use crate::socket::Socket;
 use bytes::Bytes;
+use ringmq_wire::remoting::command::Head;
 use ringmq_wire::remoting::{Command, Serialization, request_code};
 use std::time::UNIX_EPOCH;
+
+/// What a request's head fits into.
+const HEAD_BYTES_USUAL: usize = 512;
 
 /// Sends in RocketMQ's protocol.
 #[derive(Debug)]
@@ -19,10 +23,10 @@ pub(crate) struct Remoting {
 }
 
 impl Sending for Remoting {
-    type Framing = Frames;
+    type Framing = Outcomes;
     const NUMBER_MASK: u64 = u32::MAX as u64;
 
-    async fn connect(address: &str) -> Result<Socket<Frames>, BenchError> {
+    async fn connect(address: &str) -> Result<Socket<Outcomes>, BenchError> {
         Socket::connect(address).await
     }
 
@@ -34,19 +38,25 @@ impl Sending for Remoting {
     }
 
     fn put(&self, number: u64, payload: &Bytes, output: &mut Outgoing) {
-        let mut request = self.requests[number as usize % self.requests.len()].clone();
-        request.opaque = number as i32;
-        output.put(&request.encode_head(Serialization::Json, payload.len()));
+        let request = &self.requests[number as usize % self.requests.len()];
+        let head = Head {
+            opaque: number as i32,
+            ..request.head()
+        };
+        let mut bytes = Vec::with_capacity(HEAD_BYTES_USUAL);
+        let (form, fields) = (Serialization::Json, request.values());
+        head.append_to(&mut bytes, form, fields, payload.len());
+        output.put(&bytes);
         output.put_shared(payload);
     }
 
-    fn answer(frame: &Frame) -> Result<Answer, String> {
-        if !frame.command.is_response() {
-            return Err(format!("request {} to a producer", frame.command.code));
+    fn answer(outcome: &Outcome) -> Result<Answer, String> {
+        if !outcome.is_response {
+            return Err(format!("request {} to a producer", outcome.code));
         }
         Ok(Answer {
-            number: u64::from(frame.command.opaque as u32),
-            refusal: frame.refusal(),
+            number: u64::from(outcome.opaque as u32),
+            refusal: outcome.refusal(),
         })
     }
 }
