@@ -26,6 +26,12 @@ impl Outgoing {
         self.bytes
     }
 
+    /// What was copied since the last piece that is shared.
+    #[cfg(test)]
+    pub(crate) fn tail(&self) -> &[u8] {
+        &self.tail
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
     }

@@ -8,18 +8,15 @@ use crate::outgoing::Outgoing;
 use crate::protocol::{Answer, Sending};
 use crate::socket::Socket;
 use bytes::Bytes;
-use ringmq_wire::remoting::command::Head;
-use ringmq_wire::remoting::{Command, Serialization, request_code};
+use ringmq_wire::remoting::frame::FRAME_PREFIX_BYTES;
+use ringmq_wire::remoting::{Command, FramePrefix, Serialization, request_code};
 use std::time::UNIX_EPOCH;
-
-/// What a request's head fits into.
-const HEAD_BYTES_USUAL: usize = 512;
 
 /// Sends in RocketMQ's protocol.
 #[derive(Debug)]
 pub(crate) struct Remoting {
     /// The request for each queue of the lane.
-    requests: Vec<Command>,
+    requests: Vec<Numbered>,
 }
 
 impl Sending for Remoting {
@@ -31,7 +28,7 @@ impl Sending for Remoting {
     }
 
     fn new(lane: &Lane, load: &Load) -> Self {
-        let request = |queue: &u32| request(lane, load, *queue);
+        let request = |queue: &u32| Numbered::new(&request(lane, load, *queue));
         Self {
             requests: lane.queues.iter().map(request).collect(),
         }
@@ -39,14 +36,7 @@ impl Sending for Remoting {
 
     fn put(&self, number: u64, payload: &Bytes, output: &mut Outgoing) {
         let request = &self.requests[number as usize % self.requests.len()];
-        let head = Head {
-            opaque: number as i32,
-            ..request.head()
-        };
-        let mut bytes = Vec::with_capacity(HEAD_BYTES_USUAL);
-        let (form, fields) = (Serialization::Json, request.values());
-        head.append_to(&mut bytes, form, fields, payload.len());
-        output.put(&bytes);
+        request.put(number as i32, payload.len(), output);
         output.put_shared(payload);
     }
 
@@ -58,6 +48,39 @@ impl Sending for Remoting {
             number: u64::from(outcome.opaque as u32),
             refusal: outcome.refusal(),
         })
+    }
+}
+
+/// The header of a request that is sent again and again under other numbers.
+#[derive(Debug)]
+struct Numbered {
+    before: Vec<u8>,
+    behind: Vec<u8>,
+}
+
+impl Numbered {
+    fn new(request: &Command) -> Self {
+        const NUMBER: &[u8] = b"\"opaque\":0";
+        let head = request.encode_head(Serialization::Json, 0);
+        let header = &head[FRAME_PREFIX_BYTES..];
+        let mut places = header.windows(NUMBER.len());
+        // Behind the fields, whatever they say.
+        let place = places.rposition(|bytes| bytes == NUMBER);
+        let end = place.expect("a header has its number") + NUMBER.len();
+        Self {
+            before: header[..end - 1].to_vec(),
+            behind: header[end..].to_vec(),
+        }
+    }
+
+    fn put(&self, number: i32, body_bytes: usize, output: &mut Outgoing) {
+        let digits = number.to_string();
+        let header_bytes = self.before.len() + digits.len() + self.behind.len();
+        let prefix = FramePrefix::new(Serialization::Json, header_bytes, body_bytes);
+        output.put(&prefix.encode());
+        output.put(&self.before);
+        output.put(digits.as_bytes());
+        output.put(&self.behind);
     }
 }
 
@@ -86,5 +109,28 @@ fn request(lane: &Lane, load: &Load, queue: u32) -> Command {
     match load.acks {
         Acks::None => request.oneway(),
         Acks::Durable | Acks::Received => request,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_numbered_request_is_the_request_with_that_number() {
+        let mut request = Command::request(request_code::SEND_MESSAGE_V2, 0)
+            .field("b", "topic")
+            .field("i", "odd\"opaque\":0\u{1}x\u{2}");
+        let numbered = Numbered::new(&request);
+        for number in [0, 7, i32::MAX, -1] {
+            let mut output = Outgoing::default();
+            numbered.put(number, 5, &mut output);
+            request.opaque = number;
+            assert_eq!(
+                output.len(),
+                request.encode_head(Serialization::Json, 5).len()
+            );
+            assert_eq!(output.tail(), request.encode_head(Serialization::Json, 5));
+        }
     }
 }

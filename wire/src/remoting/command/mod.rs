@@ -131,13 +131,13 @@ impl Command {
     }
 
     /// The fields as they are written.
-    pub fn values(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+    fn values(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         let fields = self.fields.iter();
         fields.map(|(name, value)| (&**name, Value::Text(value)))
     }
 
     /// Everything but the fields.
-    pub fn head(&self) -> Head<'_> {
+    fn head(&self) -> Head<'_> {
         Head {
             code: self.code,
             language: self.language,
