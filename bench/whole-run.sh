@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every scenario once, then the report: about 17 minutes on a machine with nothing else to do.
+# Every scenario once, then the report: about 17 minutes on a machine with nothing else to do, 25 with all peers.
 #
 #   bench/whole-run.sh [RESULTS_DIR] [flags of `ringmq-bench run`]
 #

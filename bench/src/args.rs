@@ -150,6 +150,9 @@ pub(crate) struct Latency {
 pub(crate) enum Protocol {
     Native,
     Remoting,
+    /// Iggy over TCP; `--namesrv` is the server
+    #[cfg(feature = "iggy")]
+    Iggy,
     /// Kafka; `--namesrv` is a broker
     #[cfg(feature = "kafka")]
     Kafka,

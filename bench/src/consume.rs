@@ -26,6 +26,8 @@ pub(crate) async fn run(arguments: &Consume) -> Result<Report, BenchError> {
     match arguments.common.protocol {
         Protocol::Native => run_with::<native::Fetcher>(arguments).await,
         Protocol::Remoting => run_with::<remoting::Fetcher>(arguments).await,
+        #[cfg(feature = "iggy")]
+        Protocol::Iggy => crate::peers::consume::<crate::peers::Iggy>(arguments).await,
         #[cfg(feature = "kafka")]
         Protocol::Kafka => crate::peers::consume::<crate::peers::Kafka>(arguments).await,
         #[cfg(feature = "nats")]

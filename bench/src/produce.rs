@@ -20,6 +20,8 @@ pub(crate) async fn run(arguments: &Produce) -> Result<Report, BenchError> {
     match arguments.common.protocol {
         Protocol::Native => run_with::<Native>(arguments).await,
         Protocol::Remoting => run_with::<Remoting>(arguments).await,
+        #[cfg(feature = "iggy")]
+        Protocol::Iggy => crate::peers::produce::<crate::peers::Iggy>(arguments).await,
         #[cfg(feature = "kafka")]
         Protocol::Kafka => crate::peers::produce::<crate::peers::Kafka>(arguments).await,
         #[cfg(feature = "nats")]

@@ -3,6 +3,8 @@
 //! A connection has as many workers as there may be unanswered batches; each sends a batch and waits until the server
 //! has acknowledged every message of it. Peers share the schedule, the window and the report with our own protocols.
 
+#[cfg(feature = "iggy")]
+mod iggy;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "nats")]
@@ -10,6 +12,8 @@ mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 
+#[cfg(feature = "iggy")]
+pub(crate) use self::iggy::Iggy;
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::Kafka;
 #[cfg(feature = "nats")]
@@ -51,6 +55,8 @@ pub(crate) struct Place<'a> {
 pub(crate) trait Peer: Clone + Send + Sync + 'static {
     /// Where a reader is.
     type Cursor: Send + 'static;
+    /// Whether a connection may have several sends unanswered. Where not, each worker has a connection of its own.
+    const PIPELINES: bool = true;
     /// Connects, if the library does not wait with that until it is used.
     fn connect(place: &Place<'_>) -> impl Future<Output = Result<Self, BenchError>> + Send;
     /// Makes the topic with its queues, once for a run.
@@ -92,7 +98,7 @@ pub(crate) async fn produce<P: Peer>(arguments: &Produce) -> Result<Report, Benc
     P::connect(&place(0)).await?.create(common.queues).await?;
     let mut connections = Vec::new();
     for number in 0..common.connections {
-        connections.push(P::connect(&place(number % common.queues)).await?);
+        connections.push(connect::<P>(&place(number % common.queues), load.in_flight).await?);
     }
     let bodies = (0..BODIES).map(|_| Bytes::from(payload::body(load)));
     let bodies = Arc::new(bodies.collect::<Vec<_>>());
@@ -100,7 +106,7 @@ pub(crate) async fn produce<P: Peer>(arguments: &Produce) -> Result<Report, Benc
     let window = Window::new(common.warm_up, common.duration);
     let (started, lanes) = (Instant::now(), connections.len());
     let mut workers = JoinSet::new();
-    for (number, connection) in connections.into_iter().enumerate() {
+    for (number, of_workers) in connections.into_iter().enumerate() {
         let work = Work {
             bodies: bodies.clone(),
             load: load.clone(),
@@ -112,8 +118,8 @@ pub(crate) async fn produce<P: Peer>(arguments: &Produce) -> Result<Report, Benc
             started,
             counters: counters.clone(),
         };
-        for _ in 0..load.in_flight {
-            workers.spawn(send(connection.clone(), work.clone()));
+        for connection in of_workers {
+            workers.spawn(send(connection, work.clone()));
         }
     }
     let watch = server_usage::Watch::start(common, &[], started, window);
@@ -126,6 +132,19 @@ pub(crate) async fn produce<P: Peer>(arguments: &Produce) -> Result<Report, Benc
     let (server, generator) = watch.finish().await?;
     report.charge(server, generator);
     Ok(report)
+}
+
+/// What the workers of a connection send on: all on one, if that is how the library works.
+async fn connect<P: Peer>(place: &Place<'_>, workers: u32) -> Result<Vec<P>, BenchError> {
+    let mut all = vec![P::connect(place).await?];
+    for _ in 1..workers {
+        all.push(if P::PIPELINES {
+            all[0].clone()
+        } else {
+            P::connect(place).await?
+        });
+    }
+    Ok(all)
 }
 
 async fn send<P: Peer>(peer: P, work: Work) -> Result<Sent, BenchError> {

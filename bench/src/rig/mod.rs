@@ -47,6 +47,8 @@ pub(crate) struct RunArguments {
     redis_server: PathBuf,
     #[arg(long, value_name = "PROGRAM", default_value = "nats-server")]
     nats_server: PathBuf,
+    #[arg(long, value_name = "PROGRAM", default_value = "iggy-server")]
+    iggy_server: PathBuf,
     /// Kafka's distribution, unpacked
     #[arg(long, value_name = "DIR")]
     kafka_dir: Option<PathBuf>,
@@ -154,6 +156,7 @@ impl RunArguments {
                 .unwrap_or_else(|| beside.join("ringmq-broker")),
             redis_server: self.redis_server.clone(),
             nats_server: self.nats_server.clone(),
+            iggy_server: self.iggy_server.clone(),
             kafka_dir: self.kafka_dir.clone(),
             address: self.address.clone(),
             rocketmq_sync: self.rocketmq_sync.clone(),

@@ -25,6 +25,7 @@ pub(super) struct Places {
     pub(super) nats_server: PathBuf,
     /// Kafka's distribution, unpacked.
     pub(super) kafka_dir: Option<PathBuf>,
+    pub(super) iggy_server: PathBuf,
     /// A server that somebody else started: nothing is started or stopped.
     pub(super) address: Option<String>,
     /// Name servers of RocketMQ brokers that somebody else started, by how they flush.
@@ -62,12 +63,14 @@ pub(super) fn durability(entrant: &Entrant) -> &'static str {
         (Kind::Nats, Sync::Never) => "JetStream file store, sync every 2 minutes: page cache",
         (Kind::Kafka, Sync::Always) => "log.flush.interval.messages 1: synced before the answer",
         (Kind::Kafka, Sync::Never) => "no flush of its own, its default: page cache",
-        (Kind::Rocketmq | Kind::Iggy, Sync::Always) => {
-            "as the server at this address was set: synced"
+        (Kind::Iggy, Sync::Always) => {
+            "messages_required_to_save 1 with enforce_fsync: synced before the answer"
         }
-        (Kind::Rocketmq | Kind::Iggy, Sync::Never) => {
-            "as the server at this address was set: page cache"
+        (Kind::Iggy, Sync::Never) => {
+            "its defaults: in memory until there are 1,024 messages or 1 MiB, then page cache"
         }
+        (Kind::Rocketmq, Sync::Always) => "as the server at this address was set: synced",
+        (Kind::Rocketmq, Sync::Never) => "as the server at this address was set: page cache",
     }
 }
 
@@ -116,7 +119,8 @@ impl Places {
             Kind::Null | Kind::Limit => Some(&self.this),
             Kind::Redis => Some(&self.redis_server),
             Kind::Nats => Some(&self.nats_server),
-            Kind::Kafka | Kind::Rocketmq | Kind::Iggy => None,
+            Kind::Iggy => Some(&self.iggy_server),
+            Kind::Kafka | Kind::Rocketmq => None,
         }
     }
 }
@@ -145,7 +149,8 @@ impl Server {
             Kind::Redis => Self::redis(places, entrant, directory).await,
             Kind::Nats => Self::nats(places, entrant, directory).await,
             Kind::Kafka => Self::kafka(places, entrant, directory).await,
-            Kind::Limit | Kind::Rocketmq | Kind::Iggy => Err(BenchError::Cluster(
+            Kind::Iggy => Self::iggy(places, entrant, directory).await,
+            Kind::Limit | Kind::Rocketmq => Err(BenchError::Cluster(
                 "the rig does not start such a server: start it and say where it is".to_owned(),
             )),
         }
@@ -158,7 +163,8 @@ impl Server {
             Kind::Redis => protocol("redis", address),
             Kind::Nats => protocol("nats", address),
             Kind::Kafka => protocol("kafka", address),
-            Kind::Ringmq | Kind::Limit | Kind::Iggy => {
+            Kind::Iggy => protocol("iggy", address),
+            Kind::Ringmq | Kind::Limit => {
                 vec!["--namesrv".to_owned(), address.to_owned()]
             }
         };

@@ -86,6 +86,39 @@ impl Server {
         start.put(&[&file]);
         start.spawn_until_port(directory, port, "kafka").await
     }
+
+    pub(super) async fn iggy(
+        places: &Places,
+        entrant: &Entrant,
+        directory: &Path,
+    ) -> Result<Self, BenchError> {
+        let port = port()?;
+        let mut line = Line::new(&places.iggy_server);
+        let mut set = |key, value: String| line.environment.push((key, value.into()));
+        set(
+            "IGGY_SYSTEM_PATH",
+            directory.join("data").display().to_string(),
+        );
+        set("IGGY_TCP_ADDRESS", format!("127.0.0.1:{port}"));
+        for other in [
+            "IGGY_HTTP_ENABLED",
+            "IGGY_QUIC_ENABLED",
+            "IGGY_WEBSOCKET_ENABLED",
+        ] {
+            set(other, "false".to_owned());
+        }
+        for credential in ["IGGY_ROOT_USERNAME", "IGGY_ROOT_PASSWORD"] {
+            set(credential, "iggy".to_owned());
+        }
+        if entrant.sync == Sync::Always {
+            set("IGGY_SYSTEM_PARTITION_ENFORCE_FSYNC", "true".to_owned());
+            set(
+                "IGGY_SYSTEM_PARTITION_MESSAGES_REQUIRED_TO_SAVE",
+                "1".to_owned(),
+            );
+        }
+        line.spawn_until_port(directory, port, "iggy").await
+    }
 }
 
 /// Kafka wants a name for the cluster: 16 bytes in base64.
