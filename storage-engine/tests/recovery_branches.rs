@@ -13,7 +13,7 @@ use ringmq_storage_engine::runtime::Runtime;
 use ringmq_storage_engine::runtime::sim::{SimExecutor, SimRuntime};
 use ringmq_storage_engine::store::{LogMode, OpenError, ReadError, StoreOptions};
 use std::time::Duration;
-use support::numbered::{ONE, QUEUE, append, create, on_disk, open, read_all};
+use support::numbered::{ONE, QUEUE, append, create, on_disk, open, open_with, read_all};
 
 const BLOCK: u64 = 4096;
 const META: &str = "shard.meta";
@@ -94,9 +94,7 @@ fn without_any_snapshot_the_whole_log_is_replayed_or_the_start_refused() {
                 retention_bytes: (!keeps_all).then_some(4 * segment_bytes),
                 ..StoreOptions::test_min()
             };
-            let store = open(&disk, &runtime, &options).await.expect("it opens");
-            create(&store, QUEUE).await;
-            append(&store, 0..100).await;
+            let store = open_with(&disk, &runtime, &options, 100).await;
             runtime.sleep(Duration::from_secs(1)).await;
             append(&store, 100..140).await;
             store.stop().await.expect("stopped");
@@ -127,9 +125,7 @@ fn an_index_whose_segment_is_gone_goes_at_a_start() {
             retention_bytes: Some(4 * StoreOptions::test_min().segment_bytes),
             ..StoreOptions::test_min()
         };
-        let store = open(&disk, &runtime, &options).await.expect("it opens");
-        create(&store, QUEUE).await;
-        append(&store, 0..40).await;
+        let store = open_with(&disk, &runtime, &options, 40).await;
         let oldest = named(&disk, ".idx").swap_remove(0);
         let bytes = disk.bytes(&oldest).expect("it is there");
         append(&store, 40..140).await;
@@ -187,9 +183,7 @@ fn a_slot_that_knew_of_retention_may_be_lost() {
 fn frames_that_hold_but_say_nonsense_are_refused_in_words() {
     on_disk(async |disk, runtime| {
         let options = StoreOptions::test_min();
-        let store = open(&disk, &runtime, &options).await.expect("it opens");
-        create(&store, QUEUE).await;
-        append(&store, 0..5).await;
+        let _store = open_with(&disk, &runtime, &options, 5).await;
         // Time to record how far the log was durable.
         runtime.sleep(Duration::from_millis(500)).await;
         let segment = &named(&disk, ".seg")[0];
@@ -230,9 +224,7 @@ fn frames_that_hold_but_say_nonsense_are_refused_in_words() {
 fn a_start_without_room_for_a_copy_of_the_tail_serves_all_the_same() {
     on_disk(async |disk, runtime| {
         let options = StoreOptions::test_min();
-        let store = open(&disk, &runtime, &options).await.expect("it opens");
-        create(&store, QUEUE).await;
-        append(&store, 0..9).await;
+        let _store = open_with(&disk, &runtime, &options, 9).await;
         let full = disk.kill_onto(&runtime, 1);
         full.set_capacity_bytes(full.used_bytes());
         let store = open(&full, &runtime, &options).await.expect("it opens");
@@ -251,9 +243,7 @@ fn a_copy_of_the_tail_is_put_back_on_a_full_disk() {
         let options = StoreOptions::test_min();
         let (living, first) = (disk.clone(), options.clone());
         let filled = executor.run(async move {
-            let store = open(&living, &runtime, &first).await.expect("it opens");
-            create(&store, QUEUE).await;
-            append(&store, 0..9).await;
+            let _store = open_with(&living, &runtime, &first, 9).await;
         });
         filled.expect("nothing cuts it");
         executor.abort_all();
@@ -289,9 +279,7 @@ fn with_copy_of_the_tail() -> SimDisk {
     let living = disk.clone();
     let filled = executor.run(async move {
         let options = StoreOptions::test_min();
-        let store = open(&living, &runtime, &options).await.expect("it opens");
-        create(&store, QUEUE).await;
-        append(&store, 0..9).await;
+        let _store = open_with(&living, &runtime, &options, 9).await;
     });
     filled.expect("nothing cuts it");
     executor.abort_all();
@@ -464,9 +452,7 @@ fn lost_bundles_are_made_again_however_many_and_whatever_stands_behind_them() {
 fn an_index_is_not_made_of_a_segment_that_is_not_opened() {
     on_disk(async |disk, runtime| {
         let options = StoreOptions::test_min();
-        let store = open(&disk, &runtime, &options).await.expect("it opens");
-        create(&store, QUEUE).await;
-        append(&store, 0..60).await;
+        let store = open_with(&disk, &runtime, &options, 60).await;
         store.stop().await.expect("stopped");
         let bundles = named(&disk, ".idx");
         lose(&disk, &bundles[..1]).await;
@@ -491,9 +477,7 @@ fn an_index_is_not_made_of_a_segment_that_is_not_opened() {
 fn what_only_a_snapshot_knows_of_is_reported() {
     on_disk(async |disk, runtime| {
         let options = StoreOptions::test_min();
-        let store = open(&disk, &runtime, &options).await.expect("it opens");
-        create(&store, QUEUE).await;
-        append(&store, 0..1).await;
+        let store = open_with(&disk, &runtime, &options, 1).await;
         store.stop().await.expect("stopped");
         assert!(disk.damage(&named(&disk, ".seg")[0], BLOCK, Damage::Noise));
         let store = open(&disk, &runtime, &options).await.expect("it opens");

@@ -8,10 +8,9 @@ use ringmq_storage_engine::index::IndexError;
 use ringmq_storage_engine::marks::assert_reached;
 use ringmq_storage_engine::position::QueueOffset;
 use ringmq_storage_engine::runtime::Runtime;
-use ringmq_storage_engine::runtime::sim::SimRuntime;
 use ringmq_storage_engine::store::{LogMode, ReadError, StoreOptions};
 use std::time::Duration;
-use support::numbered::{ONE, QUEUE, SimStore, append, create, on_disk, open, read_all};
+use support::numbered::{ONE, QUEUE, append, on_disk, open, open_with, read_all};
 
 /// Numbers of the files that end like this, rising.
 fn numbers(disk: &SimDisk, suffix: &str) -> Vec<u64> {
@@ -43,20 +42,12 @@ fn keeping(segments: u64) -> StoreOptions {
     }
 }
 
-async fn restarted(store: &SimStore, disk: &SimDisk, runtime: &SimRuntime) -> SimStore {
-    store.stop().await.expect("stopped");
-    let options = StoreOptions::test_min();
-    open(disk, runtime, &options).await.expect("it opens")
-}
-
 /// A crash may come between a snapshot and the seal of the segment below it. The next segments are sealed all the same.
 #[test]
 fn a_lost_index_does_not_keep_the_segments_behind_it_from_being_sealed() {
     on_disk(async |disk, runtime| {
         let options = StoreOptions::test_min();
-        let store = open(&disk, &runtime, &options).await.expect("it opens");
-        create(&store, QUEUE).await;
-        append(&store, 0..60).await;
+        let store = open_with(&disk, &runtime, &options, 60).await;
         store.stop().await.expect("stopped");
         let newest = *numbers(&disk, ".idx").last().expect("some are sealed");
         disk.remove(&name_of(newest, ".idx"))
@@ -76,22 +67,15 @@ fn a_lost_index_does_not_keep_the_segments_behind_it_from_being_sealed() {
 fn an_index_that_cannot_be_written_waits_and_a_stop_does_not() {
     on_disk(async |disk, runtime| {
         let options = StoreOptions::test_min();
-        let store = open(&disk, &runtime, &options).await.expect("it opens");
-        create(&store, QUEUE).await;
-        append(&store, 0..4).await;
+        let store = open_with(&disk, &runtime, &options, 4).await;
         // The index, under whatever name it is written first.
         let index = name_of(0, ".idx");
-        disk.inject(fails(
-            DiskOperation::Create,
-            index.clone(),
-            DiskErrorKind::NoSpace,
-            u32::MAX,
-        ));
+        let kind = DiskErrorKind::NoSpace;
+        disk.inject(fails(DiskOperation::Create, index, kind, u32::MAX));
         append(&store, 4..60).await;
         assert_eq!(store.health().mode, LogMode::Serving);
         assert!(numbers(&disk, ".idx").is_empty());
-        let stopped = store.stop();
-        stopped.await.expect("stopped");
+        store.stop().await.expect("stopped");
         let store = open(&disk, &runtime, &options).await.expect("it opens");
         append(&store, 60..70).await;
         let full = store.read(QUEUE, QueueOffset(0), ONE).await;
@@ -119,10 +103,7 @@ fn a_removal_that_failed_is_ended_later() {
     for operation in operations {
         for lose_oldest in [false, true] {
             on_disk(async move |disk, runtime| {
-                let store = open(&disk, &runtime, &StoreOptions::test_min()).await;
-                let store = store.expect("it opens");
-                create(&store, QUEUE).await;
-                append(&store, 0..100).await;
+                let store = open_with(&disk, &runtime, &StoreOptions::test_min(), 100).await;
                 store.stop().await.expect("stopped");
                 let options = keeping(4);
                 let store = open(&disk, &runtime, &options).await.expect("it opens");
@@ -151,11 +132,10 @@ fn a_removal_that_failed_is_ended_later() {
 #[test]
 fn an_index_is_not_made_again_of_what_the_disk_refuses_to_read() {
     on_disk(async |disk, runtime| {
-        let store = open(&disk, &runtime, &StoreOptions::test_min()).await;
-        let store = store.expect("it opens");
-        create(&store, QUEUE).await;
-        append(&store, 0..60).await;
-        let store = restarted(&store, &disk, &runtime).await;
+        let store = open_with(&disk, &runtime, &StoreOptions::test_min(), 60).await;
+        store.stop().await.expect("stopped");
+        let options = StoreOptions::test_min();
+        let store = open(&disk, &runtime, &options).await.expect("it opens");
         let lost = numbers(&disk, ".idx")[1];
         disk.remove(&name_of(lost, ".idx"))
             .await

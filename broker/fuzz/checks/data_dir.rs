@@ -29,7 +29,7 @@ thread_local! {
     static BASES: [Base; 3] = [Left::Clean, Left::Crashed, Left::Mending].map(Base::new);
 }
 
-/// First byte: which directory, and whether (2) checksums are put right. Then edits: file u8, offset u24, bits to flip u8.
+/// First byte: which directory (bits 0 and 2), and whether checksums are put right (bit 1). Then edits: file u8, offset u24, bits to flip u8.
 pub fn check(bytes: &[u8]) {
     let Some((mode, edits)) = bytes.split_first() else {
         return;

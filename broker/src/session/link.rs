@@ -115,18 +115,27 @@ impl<D: Disk> Link<D> {
         }
     }
 
-    /// Waits until a request of `bytes` may be received.
-    pub async fn admit(&self, bytes: usize) -> RequestPermits {
+    /// Waits until a request of `bytes` may be received. The time from which it is: `asked_ms` if there was nothing to
+    /// wait for, else what `now_ms` says then.
+    pub async fn admit(
+        &self,
+        bytes: usize,
+        asked_ms: u64,
+        now_ms: impl FnOnce() -> u64,
+    ) -> (RequestPermits, u64) {
+        if let Some(permits) = self.try_admit(bytes) {
+            return (permits, asked_ms);
+        }
         // A peer that does not take its answers is not read either. The shard's budget of answers is not waited
         // for: other peers' slowness must not stop a producer.
         self.unsent.room().await;
         let slot = self.requests.acquire(1).await;
         let bytes = self.received.acquire(bytes).await;
-        RequestPermits { bytes, slot }
+        (RequestPermits { bytes, slot }, now_ms())
     }
 
     /// As [`Self::admit`], if there is nothing to wait for.
-    pub fn try_admit(&self, bytes: usize) -> Option<RequestPermits> {
+    fn try_admit(&self, bytes: usize) -> Option<RequestPermits> {
         if !self.unsent.has_room() {
             return None;
         }

@@ -42,6 +42,19 @@ pub async fn append(store: &SimStore, numbers: std::ops::Range<u64>) {
     }
 }
 
+/// A new store with that many messages, all durable.
+pub async fn open_with(
+    disk: &SimDisk,
+    runtime: &SimRuntime,
+    options: &StoreOptions,
+    messages: u64,
+) -> SimStore {
+    let store = open(disk, runtime, options).await.expect("it opens");
+    create(&store, QUEUE).await;
+    append(&store, 0..messages).await;
+    store
+}
+
 pub const ONE: ReadLimits = ReadLimits {
     max_bytes: 1,
     max_batches: 1,

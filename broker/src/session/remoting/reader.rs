@@ -84,13 +84,10 @@ impl<D: Disk, R: Runtime, S: Source> Reader<D, R, S> {
     }
 
     async fn reserve(&mut self, bytes: usize) {
-        let mut now_ms = self.received_ms.get();
-        self.permits = self.link.try_admit(bytes);
-        if self.permits.is_none() {
-            self.permits = Some(self.link.admit(bytes).await);
-            now_ms = self::now_ms(&self.shard);
-        }
-        self.session.borrow_mut().reserved(now_ms);
+        let (asked_ms, now_ms) = (self.received_ms.get(), || now_ms(&self.shard));
+        let (permits, reserved_ms) = self.link.admit(bytes, asked_ms, now_ms).await;
+        self.permits = Some(permits);
+        self.session.borrow_mut().reserved(reserved_ms);
     }
 
     /// False: the connection cannot be read on.
